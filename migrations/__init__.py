@@ -1,0 +1,1 @@
+"""How the memory's shape changed over time (Alembic)."""

@@ -1,0 +1,1 @@
+"""The memory: works, licenses, fingerprints, records, log rows. SQL only; no audio, no policy."""

@@ -1,0 +1,5 @@
+"""``python -m safegen``."""
+
+from safegen.cli import main
+
+main()

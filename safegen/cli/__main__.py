@@ -1,0 +1,5 @@
+"""``python -m safegen.cli``."""
+
+from safegen.cli import main
+
+main()

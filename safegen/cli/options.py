@@ -1,0 +1,44 @@
+"""Options and output shared by the commands: state folder, format, lines of JSON."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from safegen.config import Config, from_environment
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def format_option(command: Command) -> Command:
+    """Add ``--format text|jsonl`` as the parameter ``format_``."""
+    return click.option(
+        "--format",
+        "format_",
+        type=click.Choice(["text", "jsonl"]),
+        default="text",
+        show_default=True,
+        help="text for people, jsonl (one object a line) for programs.",
+    )(command)
+
+
+def quiet_option(command: Command) -> Command:
+    """Add ``-q/--quiet``, which turns the progress bar on stderr off."""
+    return click.option("-q", "--quiet", is_flag=True, help="No progress bar on stderr.")(command)
+
+
+def config() -> Config:
+    """Read the state folder and database from the environment."""
+    return from_environment(os.environ)
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """Write one object as one line of standard JSON; NaN is a bug, not a value."""
+    return json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+
+
+def emit(row: Mapping[str, Any], text: str, format_: str) -> None:
+    """Print one result on stdout, as JSON or as the text made for people."""
+    click.echo(json_line(row) if format_ == "jsonl" else text)

@@ -1,0 +1,65 @@
+"""Where does this installation keep its state?
+
+One folder holds everything (``SAFEGEN_HOME``, default: the platform's user data
+folder); ``SAFEGEN_DATABASE_URL`` moves the database elsewhere. Only the doors
+(``safegen.cli``, ``safegen.service``) read the environment, through
+``from_environment``; everything below takes a ``Config``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Paths of one installation.
+
+    Attributes:
+        home: The state folder; created on first use by whoever writes there.
+        database_url: SQLAlchemy URL, SQLite under ``home`` unless overridden.
+    """
+
+    home: Path
+    database_url: str
+
+    @property
+    def keys(self) -> Path:
+        """Folder of private keys, mode 0700."""
+        return self.home / "keys"
+
+    @property
+    def quarantine(self) -> Path:
+        """Folder of withheld outputs, mode 0700."""
+        return self.home / "quarantine"
+
+    @property
+    def staging(self) -> Path:
+        """Folder of files that are not released yet; must be on the output's file system."""
+        return self.home / "staging"
+
+    @property
+    def models(self) -> Path:
+        """Folder of checkpoints that do not ship with the package."""
+        return self.home / "models"
+
+    @property
+    def policies(self) -> Path:
+        """Folder of the operator's own policy files."""
+        return self.home / "policies"
+
+    @property
+    def index(self) -> Path:
+        """Folder of derived indexes; may be deleted at any time."""
+        return self.home / "index"
+
+
+def from_environment(environment: Mapping[str, str]) -> Config:
+    """Read ``SAFEGEN_HOME`` and ``SAFEGEN_DATABASE_URL``, with their defaults."""
+    import platformdirs
+
+    named = environment.get("SAFEGEN_HOME", "")
+    home = Path(named).expanduser() if named else platformdirs.user_data_path("safegen")
+    home = home.absolute()
+    url = environment.get("SAFEGEN_DATABASE_URL", "") or f"sqlite:///{home / 'safegen.db'}"
+    return Config(home=home, database_url=url)

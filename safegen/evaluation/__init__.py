@@ -1,0 +1,1 @@
+"""Workshop: benchmarks, one a file, each reproduces a published number."""

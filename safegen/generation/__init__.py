@@ -1,0 +1,1 @@
+"""The generation layer: plans, codec, text encoder, backbone, samplers, model cards."""

@@ -1,0 +1,1 @@
+"""Evidence: records, keys, the Merkle log, C2PA manifests, receipts."""

@@ -1,0 +1,1 @@
+"""Workshop: recipes that train what ships, one a file, resumable."""
