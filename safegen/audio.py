@@ -8,7 +8,7 @@ containers, so that a playlist named ``.mp3`` cannot point at other files.
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -21,6 +21,7 @@ from safegen.errors import InputError
 Waveform = npt.NDArray[np.float32]
 FileFormat = Literal["wav", "flac", "mp3"]
 
+TAG_NAMES: Final = frozenset({"title", "artist", "comment", "software"})
 MAX_SECONDS: Final = 3600.0
 MAX_CHANNELS: Final = 8
 MAX_SAMPLE_RATE: Final = 384_000
@@ -155,23 +156,44 @@ def resample(audio: Audio, sample_rate: int) -> Audio:
     return Audio(waveform=np.ascontiguousarray(out.numpy()), sample_rate=sample_rate)
 
 
-def encode(audio: Audio, file_format: FileFormat, *, bitrate: int = 192_000) -> bytes:
+def encode(
+    audio: Audio,
+    file_format: FileFormat,
+    *,
+    bitrate: int = 192_000,
+    tags: Mapping[str, str] | None = None,
+) -> bytes:
     """Write the sound as a file in memory: 16-bit WAV, 24-bit FLAC, or MP3.
 
     Args:
         audio: One or two channels; MP3 takes the sample rates MPEG-1 and -2 define.
         file_format: Container and codec.
         bitrate: In bit/s, for MP3 only.
+        tags: Any of "title", "artist", "comment", "software"; others are refused.
+
+    Raises:
+        ValueError: If a tag has a name that not every format can hold.
     """
+    tags = tags or {}
+    if unknown := set(tags) - TAG_NAMES:
+        msg = f"tags {sorted(unknown)} are not among {sorted(TAG_NAMES)}"
+        raise ValueError(msg)
     if file_format == "mp3":
-        return _encode_mp3(audio, bitrate)
+        return _encode_mp3(audio, bitrate, tags)
     import soundfile
 
     buffer = io.BytesIO()
-    subtype = "PCM_16" if file_format == "wav" else "PCM_24"
-    soundfile.write(
-        buffer, audio.waveform.T, audio.sample_rate, format=file_format.upper(), subtype=subtype
-    )
+    with soundfile.SoundFile(
+        buffer,
+        mode="w",
+        samplerate=audio.sample_rate,
+        channels=audio.waveform.shape[0],
+        format=file_format.upper(),
+        subtype="PCM_16" if file_format == "wav" else "PCM_24",
+    ) as file:
+        for name, value in tags.items():
+            setattr(file, name, value)
+        file.write(audio.waveform.T)
     return buffer.getvalue()
 
 
@@ -298,12 +320,15 @@ def _load_av(path: Path, max_seconds: float) -> Audio:
     return Audio(waveform=waveform, sample_rate=rate)
 
 
-def _encode_mp3(audio: Audio, bitrate: int) -> bytes:
+def _encode_mp3(audio: Audio, bitrate: int, tags: Mapping[str, str]) -> bytes:
     import av
 
     buffer = io.BytesIO()
     layout = "mono" if audio.waveform.shape[0] == 1 else "stereo"
     with av.open(buffer, mode="w", format="mp3") as container:
+        # ID3 has no "software"; "encoded_by" (TENC) is its field for it.
+        names = {"software": "encoded_by"}
+        container.metadata.update({names.get(name, name): text for name, text in tags.items()})
         stream = container.add_stream("libmp3lame", rate=audio.sample_rate)
         stream.bit_rate = bitrate
         stream.layout = layout
