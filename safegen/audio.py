@@ -75,7 +75,7 @@ class Audio:
     @property
     def seconds(self) -> float:
         """Length of the sound."""
-        return self.waveform.shape[1] / self.sample_rate
+        return float(self.waveform.shape[1] / self.sample_rate)
 
     def mono(self) -> Waveform:
         """Mean of the channels, shape (samples,)."""
@@ -337,7 +337,7 @@ def _encode_mp3(audio: Audio, bitrate: int, tags: Mapping[str, str]) -> bytes:
         )
         frame.sample_rate = audio.sample_rate
         resampler = av.AudioResampler(
-            format=stream.codec_context.format or "fltp", layout=layout, rate=audio.sample_rate
+            format=stream.codec_context.format, layout=layout, rate=audio.sample_rate
         )
         fifo = av.AudioFifo()
         for part in [*resampler.resample(frame), *resampler.resample(None)]:

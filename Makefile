@@ -1,0 +1,38 @@
+# Every target works on a machine with only Python 3.11+ and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "safegen needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing pinned packages into $(VENV) (a few minutes the first time; torch is large) ..."
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# tinysoundfont declares PyAudio, which needs PortAudio headers; it renders without it.
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt tinysoundfont
+	@touch $@
+
+demo: setup
+	$(BIN)/safegen demo --out demo-out
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/safegen eval gate
+	$(BIN)/safegen eval generation --count 20
+
+clean:
+	rm -rf demo-out .pytest_cache .mypy_cache .ruff_cache build dist
