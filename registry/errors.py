@@ -3,7 +3,9 @@
 RegistryError
 ├── NotFoundError        no row under that id
 ├── SchemaOutdatedError  the database is at another revision; the message names the command
-└── ConflictError        the row exists already or the write would break a rule
+├── ConflictError        the row exists already or the write would break a rule
+├── InvalidError         what was handed in breaks a format: a territory, a use, an ISRC
+└── UnavailableError     the database cannot be reached or is locked
 """
 
 
@@ -21,3 +23,11 @@ class SchemaOutdatedError(RegistryError):
 
 class ConflictError(RegistryError):
     """The write would contradict what is stored."""
+
+
+class InvalidError(RegistryError):
+    """A value that was handed in is not of the form the registry keeps."""
+
+
+class UnavailableError(RegistryError):
+    """The database cannot be reached, is locked, or is out of space."""

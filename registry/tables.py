@@ -219,7 +219,14 @@ class Check(Base):
     outcome: Mapped[str] = mapped_column(String(20))
     score: Mapped[float | None] = mapped_column(Float)
     threshold: Mapped[float | None] = mapped_column(Float)
-    detail: Mapped[dict[str, Any]] = mapped_column(JSON)
+    detail: Mapped[str] = mapped_column(Text, default="")
+    evidence: Mapped[dict[str, Any]] = mapped_column(JSON)
+    __table_args__ = (
+        CheckConstraint(
+            "outcome IN ('pass', 'fail', 'error', 'timeout', 'skipped', 'not_applicable')",
+            name="outcome_known",
+        ),
+    )
 
 
 class OutputMatch(Base):

@@ -1,0 +1,560 @@
+"""Which works are licensed, by whom, for what, and what do they sound like?
+
+A work is identified by the sha256 of the file it came from; adding it again changes
+nothing. Nothing is deleted: ``remove_work`` leaves a tombstone, and a removed work
+comes back only on purpose (``revive``), so that re-running an import over a folder
+never undoes a takedown. Every change gets a number in ``catalog_changes``, from
+which indexes are kept up to date.
+"""
+
+import unicodedata
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from registry.errors import ConflictError, InvalidError, NotFoundError
+from registry.licensing import LicenseRow, NewLicense, covers, license_id, license_row
+from registry.scope import AuditScope, covered_works
+from registry.tables import (
+    CatalogChange,
+    Fingerprint,
+    License,
+    RightsHolder,
+    Work,
+    WorkRight,
+)
+
+_NAMESPACE: Final = uuid.UUID("6f1c1d39-93c5-5d0e-9a53-0d5a1f9e7c11")
+_ITEM_BYTES: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewFingerprint:
+    """What one engine heard.
+
+    Attributes:
+        engine: "chromaprint", "landmarks", ...
+        items: Little-endian uint32 items, at least one.
+    """
+
+    engine: str
+    items: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRight:
+    """Who holds how much of a work, in (0, 100] percent."""
+
+    rights_holder: str
+    share_percent: float = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWork:
+    """A recording to be added.
+
+    Attributes:
+        title: Not empty.
+        rights: At least one; the shares add up to at most 100.
+        licenses: May be empty: then nothing is allowed with the work.
+        seconds: Length of the recording, > 0.
+        content_sha256: Of the file's bytes, lower-case hex.
+        source_name: The file's name, for people.
+        isrc: Empty or 12 characters without hyphens.
+        iswc: Empty or as registered.
+    """
+
+    title: str
+    rights: tuple[NewRight, ...]
+    licenses: tuple[NewLicense, ...]
+    fingerprints: tuple[NewFingerprint, ...]
+    seconds: float
+    content_sha256: str
+    source_name: str
+    artist: str = ""
+    isrc: str = ""
+    iswc: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddedWork:
+    """What ``add_work`` did.
+
+    Attributes:
+        work_id: The same for the same file in every registry.
+        created: False if the work was there already and nothing was written.
+        license_differs: True if it was there under other license terms than asked.
+    """
+
+    work_id: str
+    created: bool
+    license_differs: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RightRow:
+    """A rights-holder of one work."""
+
+    rights_holder_id: str
+    rights_holder: str
+    share_percent: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkRow:
+    """A work with its rights and licenses; ``removed_at`` is None while it is in force."""
+
+    work_id: str
+    title: str
+    artist: str
+    isrc: str
+    iswc: str
+    seconds: float
+    content_sha256: str
+    source_name: str
+    added_at: datetime
+    removed_at: datetime | None
+    rights: tuple[RightRow, ...]
+    licenses: tuple[LicenseRow, ...]
+
+    @property
+    def rights_holder(self) -> str:
+        """Name the holders, largest share first, for one line of text."""
+        return ", ".join(right.rights_holder for right in self.rights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FingerprintRow:
+    """Items of one work, little-endian uint32."""
+
+    work_id: str
+    engine: str
+    items: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRow:
+    """One numbered change: "added", "removed" or "relicensed"."""
+
+    sequence: int
+    at: datetime
+    event: str
+    work_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogStats:
+    """The catalog in numbers; removed works count only under ``removed``."""
+
+    works: int
+    removed: int
+    seconds: float
+    rights_holders: int
+    artists: int
+    fingerprints: int
+    fingerprint_bytes: int
+    last_change: int
+
+
+def add_work(session: Session, work: NewWork, *, at: datetime, revive: bool = False) -> AddedWork:
+    """Add a work with its rights, licenses and fingerprints, once.
+
+    Args:
+        session: A writer's.
+        work: What to add.
+        at: Now, aware.
+        revive: Bring a removed work back under its old id, with the licenses given
+            here in place of the old ones.
+
+    Raises:
+        InvalidError: If a value has the wrong form.
+        ConflictError: If the recording is there under other rights-holders, or was
+            removed and ``revive`` is not set.
+    """
+    _refuse_malformed(work)
+    found = session.scalar(select(Work).where(Work.content_sha256 == work.content_sha256))
+    if found is None:
+        return _insert(session, work, at)
+    _refuse_other_holders(session, found, work)
+    if found.removed_at is not None:
+        if not revive:
+            msg = (
+                f"{work.source_name}: work {found.id} was removed on {found.removed_at:%Y-%m-%d}\n"
+                "Give --revive to bring it back."
+            )
+            raise ConflictError(msg)
+        found.removed_at = None
+        relicense(session, found.id, work.licenses, at=at)
+        _log_change(session, "added", found.id, at)
+        return AddedWork(work_id=found.id, created=True)
+    terms = {row.terms_sha256 for row in _licenses(session, found.id)}
+    differs = any(new.terms_digest() not in terms for new in work.licenses)
+    return AddedWork(work_id=found.id, created=False, license_differs=differs)
+
+
+def remove_work(session: Session, work_id: str, *, at: datetime) -> None:
+    """Leave a tombstone: from ``at`` on nothing is compared with the work.
+
+    Raises:
+        NotFoundError: If there is no such work, or it was removed before.
+    """
+    work = session.get(Work, work_id)
+    if work is None or work.removed_at is not None:
+        raise NotFoundError(_no_work(work_id, was_removed=work is not None))
+    work.removed_at = at
+    _log_change(session, "removed", work_id, at)
+    session.flush()
+
+
+def relicense(
+    session: Session, work_id: str, licenses: tuple[NewLicense, ...], *, at: datetime
+) -> None:
+    """Let every license in force or to come end at ``at``, and record new ones.
+
+    What was allowed before ``at`` stays on record, so past decisions can be replayed.
+
+    Raises:
+        NotFoundError: If there is no such work.
+    """
+    if session.get(Work, work_id) is None:
+        raise NotFoundError(_no_work(work_id, was_removed=False))
+    for row in session.scalars(select(License).where(License.work_id == work_id)):
+        if row.valid_until is None or row.valid_until > at:
+            row.valid_until = max(at, row.valid_from)
+    _insert_licenses(session, work_id, licenses, at)
+    _log_change(session, "relicensed", work_id, at)
+    session.flush()
+
+
+def get_work(session: Session, work_id: str) -> WorkRow:
+    """Read one work, removed or not.
+
+    Raises:
+        NotFoundError: If there is no such work.
+    """
+    work = session.get(Work, work_id)
+    if work is None:
+        raise NotFoundError(_no_work(work_id, was_removed=False))
+    return _rows(session, [work])[0]
+
+
+def find_by_sha256(session: Session, content_sha256: str) -> WorkRow | None:
+    """Read the work that came from a file with this hash, removed or not."""
+    work = session.scalar(select(Work).where(Work.content_sha256 == content_sha256))
+    return None if work is None else _rows(session, [work])[0]
+
+
+def list_works(
+    session: Session, scope: AuditScope, *, include_removed: bool = False
+) -> tuple[WorkRow, ...]:
+    """List the works in a scope, by artist, title and id."""
+    query = select(Work).where(covered_works(scope)).order_by(Work.artist, Work.title, Work.id)
+    if not include_removed:
+        query = query.where(Work.removed_at.is_(None))
+    return tuple(_rows(session, list(session.scalars(query))))
+
+
+def find_rights_holder(session: Session, name: str) -> str:
+    """Name the id under which a rights-holder is kept, whatever the spelling's case.
+
+    Raises:
+        NotFoundError: If nobody of that name holds anything.
+    """
+    found = rights_holder_id(name)
+    if session.get(RightsHolder, found) is None:
+        msg = f"{name}: no rights-holder of that name\nRun `safegen catalog list` to see them."
+        raise NotFoundError(msg)
+    return found
+
+
+def rights_holder_id(name: str) -> str:
+    """Derive a rights-holder's id from the name, ignoring case and spacing."""
+    return str(uuid.uuid5(_NAMESPACE, f"rights-holder:{_plain(name).casefold()}"))
+
+
+def iterate_fingerprints(session: Session, engine: str) -> Iterator[FingerprintRow]:
+    """Stream the fingerprints of all works in force, in the order of their ids."""
+    query = (
+        select(Fingerprint.work_id, Fingerprint.items)
+        .join(Work, Work.id == Fingerprint.work_id)
+        .where(Fingerprint.engine == engine, Work.removed_at.is_(None))
+        .order_by(Fingerprint.work_id)
+        .execution_options(yield_per=200)
+    )
+    for work_id, items in session.execute(query):
+        yield FingerprintRow(work_id=work_id, engine=engine, items=items)
+
+
+def get_fingerprint(session: Session, work_id: str, engine: str) -> FingerprintRow | None:
+    """Read one work's fingerprint of one engine."""
+    query = select(Fingerprint.items).where(
+        Fingerprint.work_id == work_id, Fingerprint.engine == engine
+    )
+    items = session.scalar(query)
+    return None if items is None else FingerprintRow(work_id=work_id, engine=engine, items=items)
+
+
+def last_change(session: Session) -> int:
+    """Number of the newest catalog change, 0 for an empty catalog."""
+    return int(session.scalar(select(func.max(CatalogChange.sequence))) or 0)
+
+
+def changes_since(session: Session, sequence: int) -> tuple[ChangeRow, ...]:
+    """List the changes with a higher number, in order."""
+    query = (
+        select(CatalogChange)
+        .where(CatalogChange.sequence > sequence)
+        .order_by(CatalogChange.sequence)
+    )
+    return tuple(
+        ChangeRow(sequence=row.sequence, at=row.at, event=row.event, work_id=row.work_id)
+        for row in session.scalars(query)
+    )
+
+
+def license_in_force(
+    session: Session, work_id: str, *, at: datetime, territory: str, use: str
+) -> LicenseRow | None:
+    """Find a license that allows ``use`` of a work in ``territory`` at the moment ``at``.
+
+    Of several, the one that ends last is named, then the smallest id.
+
+    Args:
+        session: A reader's.
+        work_id: The work.
+        at: Aware; windows are half-open, so a license is no longer in force at its end.
+        territory: ISO 3166-1 alpha-2, or "*" to ask for the whole world.
+        use: One of ``registry.licensing.USES``.
+    """
+    fitting = [
+        row
+        for row in _licenses(session, work_id)
+        if covers(row, at=at, territory=territory, use=use)
+    ]
+    fitting.sort(key=lambda row: (row.valid_until is not None, _negative_end(row), row.license_id))
+    return fitting[0] if fitting else None
+
+
+def names(session: Session) -> tuple[str, ...]:
+    """List the artists and rights-holders of works in force, for prompt rules, sorted."""
+    artists = select(Work.artist).where(Work.removed_at.is_(None), Work.artist != "")
+    holders = (
+        select(RightsHolder.name)
+        .join(WorkRight, WorkRight.rights_holder_id == RightsHolder.id)
+        .join(Work, Work.id == WorkRight.work_id)
+        .where(Work.removed_at.is_(None))
+    )
+    return tuple(sorted(set(session.scalars(artists)) | set(session.scalars(holders))))
+
+
+def stats(session: Session) -> CatalogStats:
+    """Count what is in the catalog."""
+    in_force = Work.removed_at.is_(None)
+    works, seconds, artists = session.execute(
+        select(
+            func.count(),
+            func.coalesce(func.sum(Work.seconds), 0.0),
+            func.count(func.distinct(func.nullif(Work.artist, ""))),
+        ).where(in_force)
+    ).one()
+    holders = select(func.count(func.distinct(WorkRight.rights_holder_id))).join(
+        Work, Work.id == WorkRight.work_id
+    )
+    fingerprints, size = session.execute(
+        select(func.count(), func.coalesce(func.sum(func.length(Fingerprint.items)), 0))
+        .join(Work, Work.id == Fingerprint.work_id)
+        .where(in_force)
+    ).one()
+    return CatalogStats(
+        works=int(works),
+        removed=int(session.scalar(select(func.count(Work.id)).where(~in_force)) or 0),
+        seconds=float(seconds),
+        rights_holders=int(session.scalar(holders.where(in_force)) or 0),
+        artists=int(artists),
+        fingerprints=int(fingerprints),
+        fingerprint_bytes=int(size),
+        last_change=last_change(session),
+    )
+
+
+def _insert(session: Session, new: NewWork, at: datetime) -> AddedWork:
+    work_id = str(uuid.uuid5(_NAMESPACE, f"work:{new.content_sha256}"))
+    session.add(
+        Work(
+            id=work_id,
+            title=new.title,
+            artist=new.artist,
+            isrc=new.isrc,
+            iswc=new.iswc,
+            seconds=new.seconds,
+            content_sha256=new.content_sha256,
+            source_name=new.source_name,
+            added_at=at,
+            removed_at=None,
+        )
+    )
+    session.flush()
+    for right in new.rights:
+        holder = rights_holder_id(right.rights_holder)
+        if session.get(RightsHolder, holder) is None:
+            session.add(RightsHolder(id=holder, name=_plain(right.rights_holder), created_at=at))
+            session.flush()
+        session.add(
+            WorkRight(work_id=work_id, rights_holder_id=holder, share_percent=right.share_percent)
+        )
+    _insert_licenses(session, work_id, new.licenses, at)
+    for print_ in new.fingerprints:
+        session.add(Fingerprint(work_id=work_id, engine=print_.engine, items=print_.items))
+    _log_change(session, "added", work_id, at)
+    session.flush()
+    return AddedWork(work_id=work_id, created=True)
+
+
+def _insert_licenses(
+    session: Session, work_id: str, licenses: tuple[NewLicense, ...], at: datetime
+) -> None:
+    for new in licenses:
+        session.add(
+            License(
+                id=license_id(work_id, new, at),
+                work_id=work_id,
+                name=new.name,
+                terms_sha256=new.terms_digest(),
+                territories=list(new.territories),
+                uses=list(new.uses),
+                valid_from=new.valid_from,
+                valid_until=new.valid_until,
+                recorded_at=at,
+            )
+        )
+    session.flush()
+
+
+def _log_change(session: Session, event: str, work_id: str, at: datetime) -> None:
+    session.add(CatalogChange(at=at, event=event, work_id=work_id))
+    session.flush()
+
+
+def _rows(session: Session, works: list[Work]) -> list[WorkRow]:
+    """Read rights and licenses of many works with two queries."""
+    ids = [work.id for work in works]
+    rights: dict[str, list[RightRow]] = {}
+    licenses: dict[str, list[LicenseRow]] = {}
+    for chunk in (ids[start : start + 500] for start in range(0, len(ids), 500)):
+        for right, name in session.execute(_rights_of(chunk)):
+            row = RightRow(
+                rights_holder_id=right.rights_holder_id,
+                rights_holder=name,
+                share_percent=right.share_percent,
+            )
+            rights.setdefault(right.work_id, []).append(row)
+        for license_ in session.scalars(_licenses_of(chunk)):
+            licenses.setdefault(license_.work_id, []).append(license_row(license_))
+    return [
+        WorkRow(
+            work_id=work.id,
+            title=work.title,
+            artist=work.artist,
+            isrc=work.isrc,
+            iswc=work.iswc,
+            seconds=work.seconds,
+            content_sha256=work.content_sha256,
+            source_name=work.source_name,
+            added_at=work.added_at,
+            removed_at=work.removed_at,
+            rights=tuple(rights.get(work.id, ())),
+            licenses=tuple(licenses.get(work.id, ())),
+        )
+        for work in works
+    ]
+
+
+def _rights_of(work_ids: list[str]) -> "Select[WorkRight, str]":
+    return (
+        select(WorkRight, RightsHolder.name)
+        .join(RightsHolder, RightsHolder.id == WorkRight.rights_holder_id)
+        .where(WorkRight.work_id.in_(work_ids))
+        .order_by(WorkRight.work_id, WorkRight.share_percent.desc(), RightsHolder.name)
+    )
+
+
+def _licenses_of(work_ids: list[str]) -> "Select[License]":
+    return (
+        select(License)
+        .where(License.work_id.in_(work_ids))
+        .order_by(License.work_id, License.recorded_at, License.id)
+    )
+
+
+def _licenses(session: Session, work_id: str) -> tuple[LicenseRow, ...]:
+    return tuple(license_row(row) for row in session.scalars(_licenses_of([work_id])))
+
+
+def _negative_end(row: LicenseRow) -> float:
+    return -row.valid_until.timestamp() if row.valid_until else 0.0
+
+
+def _refuse_malformed(work: NewWork) -> None:
+    name = work.source_name or work.title
+    if not work.title.strip():
+        msg = f"{name}: a work needs a title"
+        raise InvalidError(msg)
+    if not work.rights or any(not _plain(right.rights_holder) for right in work.rights):
+        msg = f"{name}: a work needs a rights-holder"
+        raise InvalidError(msg)
+    total = sum(right.share_percent for right in work.rights)
+    if total > 100.0 + 1e-6 or any(right.share_percent <= 0 for right in work.rights):
+        msg = f"{name}: shares must be > 0 and add up to at most 100 percent, not {total:g}"
+        raise InvalidError(msg)
+    if not work.seconds > 0:
+        msg = f"{name}: a work must be longer than {work.seconds:g} s"
+        raise InvalidError(msg)
+    if len(work.content_sha256) != 64 or set(work.content_sha256) - set("0123456789abcdef"):
+        msg = f"{name}: {work.content_sha256!r} is no lower-case sha256"
+        raise InvalidError(msg)
+    if work.isrc != "" and not is_isrc(work.isrc):
+        msg = f"{name}: {work.isrc!r} is no ISRC such as GBAYE0601498"
+        raise InvalidError(msg)
+    for print_ in work.fingerprints:
+        if not print_.items or len(print_.items) % _ITEM_BYTES:
+            msg = f"{name}: {len(print_.items)} bytes are no row of uint32 items"
+            raise InvalidError(msg)
+
+
+def is_isrc(text: str) -> bool:
+    """Whether ``text`` is an ISRC without hyphens: country, registrant, year, number."""
+    return (
+        len(text) == 12
+        and text.isascii()
+        and text[:2].isalpha()
+        and text[:5].isalnum()
+        and text[5:].isdigit()
+        and text == text.upper()
+    )
+
+
+def _refuse_other_holders(session: Session, found: Work, work: NewWork) -> None:
+    """Refuse a second claim on the same recording; who is right is not ours to decide."""
+    held = {row.rights_holder_id: row.rights_holder for row in _rows(session, [found])[0].rights}
+    claimed = {rights_holder_id(right.rights_holder) for right in work.rights}
+    if claimed != set(held):
+        msg = (
+            f"{work.source_name}: this recording is in the catalog as work {found.id} of "
+            f"{', '.join(held.values())}\nSettle who holds it before adding it again."
+        )
+        raise ConflictError(msg)
+
+
+def _no_work(work_id: str, *, was_removed: bool) -> str:
+    problem = f"{work_id}: the work was removed before" if was_removed else f"{work_id}: no work"
+    return f"{problem}\nRun `safegen catalog list` to see the works in force."
+
+
+def _plain(name: str) -> str:
+    """One spelling for one name: composed characters, single spaces."""
+    return " ".join(unicodedata.normalize("NFC", name).split())
