@@ -1,0 +1,435 @@
+"""Does this recording carry one of our watermarks, and which id does it name?
+
+The mark is a secret pattern of signs over a grid of *tiles*, 64 ms long and 47 Hz
+wide, from 312 Hz to 5 kHz: a tile is a little louder where its sign is +1 and a
+little softer where it is -1 (``safegen.watermark`` embeds it). The grid repeats
+every 4.1 s. An eighth of the tiles carries signs known from the key alone, for
+finding the mark and its alignment; the others carry a 64-bit id, a checksum and a
+convolutional code over both.
+
+Listening needs no original: log-magnitudes of the tiles, freed of the slow shape
+of the sound, are folded onto one block and correlated with the key's signs at
+every alignment.
+
+The p-value needs no calibration either. For a sound that was made without
+knowledge of the key, the signs are fair coins, so the normalized correlation z
+satisfies P(z >= t) <= exp(-t * t / 2) whatever the sound is (Hoeffding 1963,
+theorem 2); the bound is multiplied by the number of alignments, windows and keys tried.
+
+What this module does not do: hold keys (``safegen.provenance.keys``), read files
+(``safegen.audio``), or decide what a mark means (``safegen.policy``).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import gcd
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import uniform_filter1d
+from scipy.signal import resample_poly
+
+from detectors.base import Interval, Waveform
+
+SAMPLE_RATE: Final = 16_000
+WINDOW: Final = 1024
+HOP: Final = 256
+TILE_FRAMES: Final = 4
+TILE_BINS: Final = 3
+FIRST_BIN: Final = 20
+BANDS: Final = 100
+SLOTS: Final = 64
+BLOCK_FRAMES: Final = SLOTS * TILE_FRAMES
+FRAME_SECONDS: Final = HOP / SAMPLE_RATE
+
+PAYLOAD_BITS: Final = 64
+CHECK_BITS: Final = 16
+CODE_BITS: Final = (PAYLOAD_BITS + CHECK_BITS) * 3
+SYNC_TILES: Final = SLOTS * BANDS // 8
+DETECTION_P: Final = 1e-6
+"""Largest corrected p-value that is called a mark."""
+
+_MIN_FRAMES: Final = 32
+"""Half a second; shorter sounds hold too few tiles to say anything."""
+_WINDOW_FRAMES: Final = 3 * BLOCK_FRAMES
+_FORMAT: Final = b"safegen watermark 1"
+
+_MEMORY: Final = 9
+_POLYNOMIALS: Final = (0o557, 0o663, 0o711)
+"""Rate 1/3, constraint length 9, free distance 18. Source: 3GPP TS 25.212 section 4.2.3.1."""
+
+Grid = npt.NDArray[np.float32]
+"""Shape (frames, BANDS): one value per hop and band."""
+Signs = npt.NDArray[np.int8]
+"""Shape (SLOTS, BANDS), values -1, 0 and +1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """What one key says about the tiles.
+
+    Attributes:
+        signs: Shape (SLOTS, BANDS), -1 or +1 everywhere.
+        is_sync: Shape (SLOTS, BANDS); the tiles whose sign is final.
+        code_index: Shape (SLOTS, BANDS); which code bit multiplies the sign, -1 at sync tiles.
+    """
+
+    signs: Signs
+    is_sync: npt.NDArray[np.bool_]
+    code_index: npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatermarkFinding:
+    """What was heard of the watermark.
+
+    Attributes:
+        detected: Whether ``p_value`` is below ``DETECTION_P``.
+        payload: The id, in [0, 2**64); None unless detected and the checksum holds.
+        p_value: Upper bound, corrected for alignments, windows and keys tried, in [0, 1].
+        z: Normalized correlation of the best alignment.
+        key_id: Name of the key that fits best; empty if no key was tried.
+        intervals: Marked stretches; scores are z of the stretch. Empty without a payload.
+    """
+
+    detected: bool
+    payload: int | None
+    p_value: float
+    z: float
+    key_id: str
+    intervals: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Peak:
+    """The best alignment of one key in one window of frames."""
+
+    z: float
+    offset: int
+    first: int
+    last: int
+
+
+def detect(waveform: Waveform, sample_rate: int, *, keys: Mapping[str, bytes]) -> WatermarkFinding:
+    """Listen for every key at every alignment, and read the id of the best.
+
+    Ties go to the key named first. Sounds that are silent or shorter than half a
+    second give a finding that says "not detected".
+
+    Args:
+        waveform: Shape (channels, samples).
+        sample_rate: In Hz.
+        keys: Key id -> secret of at least 16 bytes.
+
+    Cost: about 3 ms per second of stereo sound and 1 ms per key.
+    """
+    nothing = WatermarkFinding(
+        detected=False, payload=None, p_value=1.0, z=0.0, key_id="", intervals=()
+    )
+    if not keys:
+        return nothing
+    grid = listen(waveform, sample_rate)
+    windows = _windows(len(grid))
+    folds = [(first, last, _fold(grid[first:last], first)) for first, last in windows]
+    best: tuple[_Peak, str] | None = None
+    for key_id, secret in keys.items():
+        peak = _strongest(folds, pattern(secret))
+        if best is None or peak.z > best[0].z:
+            best = peak, key_id
+    if best is None or best[0].z <= 0.0:
+        return nothing
+    peak, key_id = best
+    tried = BLOCK_FRAMES * len(windows) * len(keys)
+    p_value = float(min(1.0, tried * np.exp(-(peak.z**2) / 2)))
+    if p_value >= DETECTION_P:
+        return WatermarkFinding(
+            detected=False,
+            payload=None,
+            p_value=p_value,
+            z=peak.z,
+            key_id=key_id,
+            intervals=(),
+        )
+    used = pattern(keys[key_id])
+    payload = _read(_fold(grid[peak.first : peak.last], peak.first), used, peak.offset)
+    intervals: tuple[Interval, ...] = ()
+    if payload is not None:
+        intervals = _marked(grid, tile_signs(used, payload), peak.offset)
+    return WatermarkFinding(
+        detected=True,
+        payload=payload,
+        p_value=p_value,
+        z=peak.z,
+        key_id=key_id,
+        intervals=intervals,
+    )
+
+
+@lru_cache(maxsize=256)
+def pattern(secret: bytes) -> Pattern:
+    """Expand a secret into signs and roles, the same on every platform.
+
+    Raises:
+        ValueError: If the secret is shorter than 16 bytes.
+    """
+    if len(secret) < 16:
+        msg = f"a watermark secret has at least 16 bytes, not {len(secret)}"
+        raise ValueError(msg)
+    tiles = SLOTS * BANDS
+    # SHAKE-256 of key and label: a sponge keyed by prefix is a PRF (NIST SP 800-185, KMAC).
+    seed = len(secret).to_bytes(2, "big") + secret + _FORMAT
+    coins = np.frombuffer(hashlib.shake_256(seed + b" signs").digest(tiles // 8), np.uint8)
+    lots = np.frombuffer(hashlib.shake_256(seed + b" roles").digest(tiles * 8), ">u8")
+    order = np.argsort(lots, kind="stable")
+    roles = np.full(tiles, -1, np.int16)
+    roles[order[SYNC_TILES:]] = np.arange(tiles - SYNC_TILES) % CODE_BITS
+    signs = np.unpackbits(coins).astype(np.int8) * 2 - 1
+    shape = (SLOTS, BANDS)
+    return Pattern(
+        signs=signs.reshape(shape),
+        is_sync=(roles < 0).reshape(shape),
+        code_index=roles.reshape(shape),
+    )
+
+
+def tile_signs(used: Pattern, payload: int) -> Signs:
+    """Say for each tile whether the mark of this id makes it louder (+1) or softer (-1)."""
+    code = 1 - 2 * encode(payload).astype(np.int8)
+    return np.where(used.is_sync, used.signs, used.signs * code[used.code_index]).astype(np.int8)
+
+
+def encode(payload: int) -> npt.NDArray[np.uint8]:
+    """Add the checksum and the convolutional code (tail-biting: it ends where it began).
+
+    Returns:
+        ``CODE_BITS`` bits, 0 or 1.
+
+    Raises:
+        ValueError: If the payload is not in [0, 2**64).
+    """
+    if not 0 <= payload < 1 << PAYLOAD_BITS:
+        msg = f"a payload is in [0, 2**64), not {payload}"
+        raise ValueError(msg)
+    word = payload << CHECK_BITS | _checksum(payload)
+    bits = _bits(word, PAYLOAD_BITS + CHECK_BITS)
+    out = np.empty((len(bits), len(_POLYNOMIALS)), np.uint8)
+    history = np.stack([np.roll(bits, delay) for delay in range(_MEMORY)])  # (9, 80)
+    for column, polynomial in enumerate(_POLYNOMIALS):
+        taps = _bits(polynomial, _MEMORY)
+        out[:, column] = history[taps == 1].sum(axis=0) % 2
+    return out.reshape(-1)
+
+
+def decode(soft: npt.NDArray[np.floating]) -> int | None:
+    """Find the most likely id; None if its checksum does not hold.
+
+    Args:
+        soft: Shape (CODE_BITS,); positive speaks for bit 0, size is confidence.
+    """
+    bits = _viterbi(soft.reshape(-1, len(_POLYNOMIALS)).astype(np.float64))
+    word = int("".join("1" if bit else "0" for bit in bits), 2)
+    payload = word >> CHECK_BITS
+    return payload if word & ((1 << CHECK_BITS) - 1) == _checksum(payload) else None
+
+
+def to_mark_rate(waveform: Waveform, sample_rate: int) -> Waveform:
+    """Resample each channel to ``SAMPLE_RATE``."""
+    if sample_rate == SAMPLE_RATE:
+        return waveform
+    common = gcd(SAMPLE_RATE, sample_rate)
+    out = resample_poly(waveform, SAMPLE_RATE // common, sample_rate // common, axis=1)
+    return np.asarray(out, dtype=np.float32)
+
+
+def spectrum(channel: npt.NDArray[np.float32]) -> npt.NDArray[np.complex64]:
+    """Short-time spectrum whose frame t is centered on sample t * HOP.
+
+    Args:
+        channel: Shape (samples,), at ``SAMPLE_RATE``.
+
+    Returns:
+        Shape (frames, WINDOW // 2 + 1).
+    """
+    padded = np.pad(channel, (WINDOW // 2, WINDOW // 2 + HOP))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
+    return np.fft.rfft(frames * WINDOW_SHAPE, axis=1).astype(np.complex64)
+
+
+def listen(waveform: Waveform, sample_rate: int) -> Grid:
+    """Measure each tile at each hop, freed of the slow shape of the sound.
+
+    Channels are added as powers, so opposite phases do not cancel the mark.
+
+    Returns:
+        Shape (frames, BANDS); a tile that starts at frame t has its value at row t.
+        No rows if the sound is too short or silent.
+    """
+    nothing = np.zeros((0, BANDS), np.float32)
+    if waveform.shape[1] * SAMPLE_RATE < _MIN_FRAMES * HOP * sample_rate:
+        return nothing
+    low = to_mark_rate(waveform, sample_rate)
+    bins = slice(FIRST_BIN, FIRST_BIN + BANDS * TILE_BINS)
+    power = sum(np.abs(spectrum(channel)[:, bins]) ** 2 for channel in low)
+    power = np.asarray(power, dtype=np.float32)
+    mean = float(power.mean())
+    if not mean > 1e-12:
+        return nothing
+    # The floor turns what is inaudible anyway, or emptied by a codec, into a constant.
+    level = np.log(power + 1e-6 * mean)
+    level = level.reshape(len(level), BANDS, TILE_BINS).mean(axis=2)
+    level = _tile_mean(level)
+    level -= uniform_filter1d(level, 24, axis=0, mode="nearest")
+    level -= uniform_filter1d(level, 7, axis=1, mode="nearest")
+    spread = uniform_filter1d(uniform_filter1d(level**2, 48, axis=0), 15, axis=1)
+    # The running sum may end a rounding error below zero.
+    spread = np.sqrt(np.maximum(spread, 0.0))
+    return np.asarray(level / (spread + 0.1), dtype=np.float32)
+
+
+WINDOW_SHAPE: Final = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(
+    np.float32
+)
+"""Periodic Hann window."""
+
+
+def _tile_mean(level: Grid) -> Grid:
+    """Average each row with the following rows of its tile."""
+    total = np.cumsum(np.pad(level, ((1, TILE_FRAMES - 1), (0, 0)), mode="edge"), axis=0)
+    return np.asarray((total[TILE_FRAMES:] - total[:-TILE_FRAMES]) / TILE_FRAMES)
+
+
+def _windows(frames: int) -> list[tuple[int, int]]:
+    """Choose what is searched: everything, and half-overlapping windows if it is long."""
+    windows = [(0, frames)]
+    if frames > _WINDOW_FRAMES * 4 // 3:
+        step = _WINDOW_FRAMES // 2
+        windows += [(start, start + _WINDOW_FRAMES) for start in range(0, frames - step, step)]
+    return windows
+
+
+def _fold(rows: Grid, first: int) -> Grid:
+    """Add all blocks up, so that row t holds every frame congruent to t modulo a block."""
+    start = first % BLOCK_FRAMES
+    blocks = -(-(start + len(rows)) // BLOCK_FRAMES)
+    padded = np.zeros((max(blocks, 1) * BLOCK_FRAMES, BANDS), np.float32)
+    padded[start : start + len(rows)] = rows
+    return np.asarray(padded.reshape(-1, BLOCK_FRAMES, BANDS).sum(axis=0))
+
+
+def _strongest(folds: list[tuple[int, int, Grid]], used: Pattern) -> _Peak:
+    """Correlate every window with the key's sync tiles at every alignment."""
+    sparse = np.zeros((BLOCK_FRAMES, BANDS), np.float32)
+    sparse[::TILE_FRAMES] = used.signs * used.is_sync
+    sync, mask = np.fft.rfft(sparse, axis=0), np.fft.rfft(np.abs(sparse), axis=0)
+    best = _Peak(z=0.0, offset=0, first=0, last=0)
+    for first, last, folded in folds:
+        match = np.fft.irfft((np.fft.rfft(folded, axis=0) * sync.conj()).sum(axis=1), BLOCK_FRAMES)
+        energy = np.fft.irfft(
+            (np.fft.rfft(folded**2, axis=0) * mask.conj()).sum(axis=1), BLOCK_FRAMES
+        )
+        # An empty alignment proves nothing: its correlation counts as 0.
+        least = 1e-6 * max(float(energy.max()), 1e-9)
+        z = np.where(energy > least, match / np.sqrt(np.maximum(energy, least)), 0.0)
+        offset = int(np.argmax(z))
+        if z[offset] > best.z:
+            best = _Peak(z=float(z[offset]), offset=offset, first=first, last=last)
+    return best
+
+
+def _read(folded: Grid, used: Pattern, offset: int) -> int | None:
+    """Collect the evidence for each code bit at one alignment and decode."""
+    tiles = np.roll(folded, -offset, axis=0)[::TILE_FRAMES]
+    data = ~used.is_sync
+    soft = np.bincount(
+        used.code_index[data], weights=(tiles * used.signs)[data], minlength=CODE_BITS
+    )
+    return decode(soft.astype(np.float64))
+
+
+def _marked(grid: Grid, signs: Signs, offset: int) -> tuple[Interval, ...]:
+    """Find where the known mark is present: two-second windows in half-second steps."""
+    rows = np.arange(len(grid))
+    slot_start = (rows - offset) % TILE_FRAMES == 0
+    rows = rows[slot_start]
+    slots = ((rows - offset) // TILE_FRAMES) % SLOTS
+    match = (grid[rows] * signs[slots]).sum(axis=1)
+    energy = (grid[rows] ** 2).sum(axis=1)
+    width, step = 31, 8
+    found: list[Interval] = []
+    for start in range(0, max(1, len(rows) - width + step), step):
+        stop = min(start + width, len(rows))
+        z = float(match[start:stop].sum() / np.sqrt(max(energy[start:stop].sum(), 1e-9)))
+        if z < 4.0:
+            continue
+        begin = float(rows[start] * FRAME_SECONDS)
+        end = float((rows[stop - 1] + TILE_FRAMES) * FRAME_SECONDS)
+        if found and begin <= found[-1].end_seconds:
+            last = found.pop()
+            found.append(
+                Interval(
+                    start_seconds=last.start_seconds, end_seconds=end, score=max(last.score, z)
+                )
+            )
+        else:
+            found.append(Interval(start_seconds=begin, end_seconds=end, score=z))
+    return tuple(found)
+
+
+def _viterbi(soft: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Run the circular trellis three times round and keep the middle round.
+
+    Args:
+        soft: Shape (bits, 3); positive speaks for 0.
+    """
+    table = _trellis()
+    rounds = np.concatenate([soft, soft, soft])
+    branch = rounds @ table.signs.T  # (steps, 2 ** _MEMORY): gain of each register content
+    states = 1 << (_MEMORY - 1)
+    score = np.zeros(states)
+    choices = np.empty((len(rounds), states), np.bool_)
+    for step, gains in enumerate(branch):
+        # A register is (new bit, state); the state that follows drops the oldest bit.
+        total = gains.reshape(2, states // 2, 2) + score.reshape(states // 2, 2)
+        choices[step] = (total[..., 1] > total[..., 0]).reshape(-1)
+        score = total.max(axis=2).reshape(-1)
+        score -= score.max()
+    state = int(np.argmax(score))
+    bits = np.empty(len(rounds), np.uint8)
+    for step in range(len(rounds) - 1, -1, -1):
+        bits[step] = state >> (_MEMORY - 2)
+        state = (state << 1 | int(choices[step, state])) & (states - 1)
+    return bits[len(soft) : 2 * len(soft)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trellis:
+    """Outputs of each register content, newest bit first: shape (2 ** _MEMORY, 3), -1 or +1."""
+
+    signs: npt.NDArray[np.float64]
+
+
+@lru_cache(maxsize=1)
+def _trellis() -> _Trellis:
+    registers = np.arange(1 << _MEMORY)
+    columns = [
+        1.0 - 2.0 * (np.bitwise_count(registers & polynomial) % 2) for polynomial in _POLYNOMIALS
+    ]
+    return _Trellis(signs=np.stack(columns, axis=1))
+
+
+def _bits(value: int, count: int) -> npt.NDArray[np.uint8]:
+    """Write a number with its highest bit first."""
+    return np.array([value >> shift & 1 for shift in range(count - 1, -1, -1)], np.uint8)
+
+
+def _checksum(payload: int) -> int:
+    """CRC-16/CCITT-FALSE of the payload's eight bytes, polynomial 0x1021."""
+    crc = 0xFFFF
+    for byte in payload.to_bytes(PAYLOAD_BITS // 8, "big"):
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
+    return crc
