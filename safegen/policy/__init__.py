@@ -1,0 +1,56 @@
+"""The judgement's numbers and consequences: what may be released, and why not.
+
+``load`` a policy, give each finding to its judge, and let ``decide`` take the worst.
+"""
+
+from safegen.policy.decide import Decision, Reason, decide, decide_early
+from safegen.policy.files import SHIPPED, available, load, parse, text_of
+from safegen.policy.judges import (
+    ReadBack,
+    counted_matches,
+    judge_c2pa,
+    judge_matches,
+    judge_memorization,
+    judge_model,
+    judge_prompt,
+    judge_readback,
+    judge_synthetic,
+    judge_watermark,
+    quoted_seconds,
+)
+from safegen.policy.model import Action, CheckResult, Outcome, Policy
+from safegen.policy.rules import CHECK_NAMES, FLOOR, LOGGED, RULES, RULES_BY_ID, Rule, rules_of
+
+__all__ = [
+    "CHECK_NAMES",
+    "FLOOR",
+    "LOGGED",
+    "RULES",
+    "RULES_BY_ID",
+    "SHIPPED",
+    "Action",
+    "CheckResult",
+    "Decision",
+    "Outcome",
+    "Policy",
+    "ReadBack",
+    "Reason",
+    "Rule",
+    "available",
+    "counted_matches",
+    "decide",
+    "decide_early",
+    "judge_c2pa",
+    "judge_matches",
+    "judge_memorization",
+    "judge_model",
+    "judge_prompt",
+    "judge_readback",
+    "judge_synthetic",
+    "judge_watermark",
+    "load",
+    "parse",
+    "quoted_seconds",
+    "rules_of",
+    "text_of",
+]

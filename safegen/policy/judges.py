@@ -1,0 +1,365 @@
+"""Is this finding within the policy's numbers? One function a check, each gives a ``CheckResult``.
+
+The ears and the readers are known here only by the few attributes that are judged,
+so a judge can be repeated from a record. Comparisons are written so that a NaN fails.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+from detectors.base import Match
+from safegen.policy.model import CheckResult, Outcome, Policy
+from safegen.policy.prompts import named_in, voice_clone_request
+
+UNTOLD_LICENSES = frozenset({"", "unknown", "untold", "none", "unspecified"})
+
+
+class ModelFacts(Protocol):
+    """What is judged about a model; ``safegen.generation.base.ModelFacts`` fits."""
+
+    @property
+    def name(self) -> str:
+        """As users type it."""
+
+    @property
+    def license(self) -> str:
+        """SPDX id or free text."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hex, empty for a generator whose weights are not ours to see."""
+
+
+class MemorizationFinding(Protocol):
+    """What is judged about memorization."""
+
+    @property
+    def flag(self) -> bool:
+        """The detector's own verdict."""
+
+    @property
+    def score(self) -> float:
+        """In [0, 1]."""
+
+    @property
+    def nearest_item(self) -> str:
+        """Id of the training item that is nearest."""
+
+
+class SyntheticFinding(Protocol):
+    """What is judged about the synthetic score."""
+
+    @property
+    def probability(self) -> float:
+        """In [0, 1]."""
+
+    @property
+    def abstained(self) -> bool:
+        """Whether the classifier declined to answer."""
+
+    @property
+    def reason(self) -> str:
+        """Why it abstained."""
+
+
+class WatermarkFinding(Protocol):
+    """What is judged about the mark in the final file."""
+
+    @property
+    def detected(self) -> bool:
+        """Whether any mark was found."""
+
+    @property
+    def payload(self) -> int | None:
+        """The 64-bit id, None if none was read."""
+
+    @property
+    def p_value(self) -> float:
+        """Chance of such a finding in unmarked audio."""
+
+
+class C2paFinding(Protocol):
+    """What is judged about the manifest in the final file."""
+
+    @property
+    def state(self) -> str:
+        """One of trusted, valid, invalid, absent, unreadable."""
+
+    @property
+    def failures(self) -> Sequence[str]:
+        """Validation failure codes."""
+
+    @property
+    def record_id(self) -> str | None:
+        """The record the manifest points to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadBack:
+    """The final file, opened again, beside what was written.
+
+    Attributes:
+        sha256_matches: Whether the file's bytes are those that were signed.
+        seconds_difference: Decoded length minus written length, absolute.
+        seconds: Decoded length.
+        bit_error_rate: Fingerprint of the file against that of the judged sound, in
+            [0, 1]; None if the sound is too short to have one.
+    """
+
+    sha256_matches: bool
+    seconds_difference: float
+    seconds: float
+    bit_error_rate: float | None
+
+
+def judge_prompt(policy: Policy, prompt: str | None, names: Iterable[str]) -> CheckResult:
+    """Apply R1 and R2.
+
+    Args:
+        policy: Its consequences for R1 and R2 are applied by ``decide``.
+        prompt: The text, "" for a generation without one, None if nobody told it.
+        names: Artists and rights-holders of the registry.
+    """
+    if prompt is None:
+        return CheckResult(
+            name="prompt",
+            outcome=Outcome.NOT_APPLICABLE,
+            detail="the prompt was not told, so it was not examined",
+        )
+    named = named_in(prompt, names)
+    clone = voice_clone_request(prompt)
+    failed: list[str] = []
+    parts: list[str] = []
+    if named:
+        failed.append("R1")
+        parts.append(f"the prompt names {', '.join(named)}, 0 registered names allowed")
+    if clone:
+        failed.append("R2")
+        parts.append(f"the prompt asks to imitate a voice ({clone!r}), 0 such requests allowed")
+    return CheckResult(
+        name="prompt",
+        outcome=Outcome.FAIL if failed else Outcome.PASS,
+        detail="; ".join(parts) or "no registered name and no request for a voice",
+        evidence={"named": list(named), "voice_clone": clone},
+        failed_rules=tuple(failed),
+    )
+
+
+def judge_model(policy: Policy, facts: ModelFacts) -> CheckResult:
+    """Apply R3: the license must be known for weights we hold, and must not be on the list."""
+    told = facts.license.strip()
+    evidence = {"model": facts.name, "license": told}
+    if told.lower() in UNTOLD_LICENSES:
+        foreign = not facts.weights_sha256
+        return CheckResult(
+            name="model_license",
+            outcome=Outcome.NOT_APPLICABLE if foreign else Outcome.FAIL,
+            detail=f"the license of {facts.name} was not told"
+            + ("; whoever releases answers for it" if foreign else ""),
+            evidence=evidence,
+        )
+    for pattern in policy.model_license.denied_licenses:
+        if fnmatchcase(told.lower(), pattern.lower()):
+            return CheckResult(
+                name="model_license",
+                outcome=Outcome.FAIL,
+                detail=f"{facts.name} is under {told}, denied by {pattern}",
+                evidence=evidence,
+            )
+    return CheckResult(
+        name="model_license",
+        outcome=Outcome.PASS,
+        detail=f"{facts.name} is under {told}",
+        evidence=evidence,
+    )
+
+
+def counted_matches(policy: Policy, matches: Iterable[Match]) -> Mapping[str, tuple[Match, ...]]:
+    """Keep the works that are quoted for long enough, with their counted stretches.
+
+    The stretches of one work are added up, overlaps once, so that a work quoted in
+    several short pieces counts like one long piece.
+    """
+    rules = policy.catalog_match
+    by_work: dict[str, list[Match]] = {}
+    for match in matches:
+        if match.p_value > rules.max_p_value or match.score < rules.min_score:
+            continue
+        by_work.setdefault(match.work_id, []).append(match)
+    return {
+        work: tuple(found)
+        for work, found in by_work.items()
+        if not quoted_seconds(found) < rules.min_match_seconds
+    }
+
+
+def quoted_seconds(matches: Iterable[Match]) -> float:
+    """Add up the stretches of the query, counting overlaps once."""
+    total, reached = 0.0, float("-inf")
+    for match in sorted(matches, key=lambda match: match.query_start_seconds):
+        start = max(match.query_start_seconds, reached)
+        if not match.query_end_seconds <= start:
+            total += match.query_end_seconds - start
+            reached = match.query_end_seconds
+    return total
+
+
+def judge_matches(
+    policy: Policy, matches: Iterable[Match], licensed_work_ids: Collection[str]
+) -> CheckResult:
+    """Apply R4.
+
+    Args:
+        policy: Gives the least length, the significance and the score that count.
+        matches: Everything the matcher found.
+        licensed_work_ids: The works with a license in force for this use, place and time.
+    """
+    counted = counted_matches(policy, matches)
+    limit = policy.catalog_match.min_match_seconds
+    unlicensed = {work: found for work, found in counted.items() if work not in licensed_work_ids}
+    licensed = sorted(set(counted) - set(unlicensed))
+    evidence = {"unlicensed": sorted(unlicensed), "licensed": licensed}
+    if unlicensed:
+        seconds, work = max((quoted_seconds(found), work) for work, found in unlicensed.items())
+        return CheckResult(
+            name="catalog_match",
+            outcome=Outcome.FAIL,
+            score=seconds,
+            threshold=limit,
+            detail=f"{seconds:.1f} s quote work {work} without a license in force, "
+            f"limit {limit:g} s"
+            + (f" ({len(unlicensed)} works in all)" if len(unlicensed) > 1 else ""),
+            evidence=evidence,
+        )
+    return CheckResult(
+        name="catalog_match",
+        outcome=Outcome.PASS,
+        score=max((quoted_seconds(found) for found in counted.values()), default=0.0),
+        threshold=limit,
+        detail=f"quotes {len(licensed)} licensed works" if licensed else "no work is quoted",
+        evidence=evidence,
+        obligations=tuple(f"quotes work {work} under a license in force" for work in licensed),
+    )
+
+
+def judge_memorization(policy: Policy, finding: MemorizationFinding | None) -> CheckResult:
+    """Apply R5; None means the generator's training items are not known here."""
+    if finding is None:
+        return CheckResult(
+            name="memorization",
+            outcome=Outcome.NOT_APPLICABLE,
+            detail="the generator's training items are not known here",
+        )
+    limit = policy.memorization.max_score
+    clear = finding.score <= limit and not finding.flag
+    return CheckResult(
+        name="memorization",
+        outcome=Outcome.PASS if clear else Outcome.FAIL,
+        score=finding.score,
+        threshold=limit,
+        detail=f"agreement {finding.score:.2f} with training item {finding.nearest_item or '-'}, "
+        f"limit {limit:g}" + (" (flagged by the detector)" if finding.flag else ""),
+        evidence={"nearest_item": finding.nearest_item, "flag": finding.flag},
+    )
+
+
+def judge_synthetic(policy: Policy, finding: SyntheticFinding, *, marked: bool) -> CheckResult:
+    """Apply R6: whoever hears the file later must be able to tell that a machine made it.
+
+    Args:
+        policy: Gives the least probability.
+        finding: What the classifier said.
+        marked: Whether the watermark was read back from the final file (R7 passed).
+    """
+    limit = policy.synthetic.min_probability
+    recognized = finding.probability >= limit and not finding.abstained
+    if finding.abstained:
+        said = f"the classifier abstained ({finding.reason or 'no reason given'})"
+    else:
+        said = f"synthetic probability {finding.probability:.2f}, limit {limit:g}"
+    by_mark = "; recognizable by its watermark" if marked else "; no watermark either"
+    denied = not recognized and not finding.abstained
+    return CheckResult(
+        name="synthetic",
+        outcome=Outcome.PASS if recognized or marked else Outcome.FAIL,
+        score=finding.probability,
+        threshold=limit,
+        detail=said if recognized else said + by_mark,
+        evidence={"abstained": finding.abstained, "recognized": recognized, "marked": marked},
+        obligations=(f"{said}: recognizable by its watermark only",) if marked and denied else (),
+    )
+
+
+def judge_watermark(policy: Policy, finding: WatermarkFinding, payload: int) -> CheckResult:
+    """Apply R7: the mark in the final file must carry this very output's id."""
+    limit = policy.watermark.max_p_value
+    if not finding.detected or finding.payload is None:
+        detail, good = f"no watermark was read back (p {finding.p_value:.1e})", False
+    elif finding.payload != payload:
+        detail = f"the watermark carries {finding.payload:016x}, not {payload:016x}"
+        good = False
+    else:
+        good = finding.p_value <= limit
+        detail = f"watermark {payload:016x} read back with p {finding.p_value:.1e}, limit {limit:g}"
+    return CheckResult(
+        name="watermark",
+        outcome=Outcome.PASS if good else Outcome.FAIL,
+        score=finding.p_value,
+        threshold=limit,
+        detail=detail,
+        evidence={"payload": f"{payload:016x}", "detected": finding.detected},
+    )
+
+
+def judge_c2pa(
+    policy: Policy, finding: C2paFinding, *, record_id: str | None = None
+) -> CheckResult:
+    """Apply R8: the manifest must be in an accepted state and point to this record."""
+    accepted = policy.c2pa.states
+    good = finding.state in accepted
+    detail = f"manifest is {finding.state}, accepted: {', '.join(accepted)}"
+    if good and record_id is not None and finding.record_id != record_id:
+        good, detail = False, f"the manifest names record {finding.record_id}, not {record_id}"
+    if finding.failures and not good:
+        detail += f" ({', '.join(finding.failures)})"
+    return CheckResult(
+        name="c2pa",
+        outcome=Outcome.PASS if good else Outcome.FAIL,
+        detail=detail,
+        evidence={"state": finding.state, "failures": list(finding.failures)},
+    )
+
+
+def judge_readback(policy: Policy, found: ReadBack) -> CheckResult:
+    """Apply R9: the file on disk must hold the sound that was judged."""
+    rules = policy.readback
+    faults: list[str] = []
+    if not found.sha256_matches:
+        faults.append("the file's bytes are not those that were signed")
+    if not found.seconds_difference <= rules.max_seconds_difference:
+        faults.append(
+            f"length differs by {found.seconds_difference:.2f} s, "
+            f"limit {rules.max_seconds_difference:g} s"
+        )
+    rate = found.bit_error_rate
+    if rate is None:
+        if not found.seconds <= rules.short_seconds:
+            faults.append(
+                f"no fingerprint of {found.seconds:.1f} s of sound, only "
+                f"{rules.short_seconds:g} s may go without"
+            )
+    elif not rate <= rules.max_bit_error_rate:
+        faults.append(f"fingerprint differs by {rate:.3f}, limit {rules.max_bit_error_rate:g}")
+    return CheckResult(
+        name="readback",
+        outcome=Outcome.FAIL if faults else Outcome.PASS,
+        score=rate,
+        threshold=rules.max_bit_error_rate if rate is not None else None,
+        detail="; ".join(faults) or "the final file holds what was judged",
+        evidence={
+            "sha256_matches": found.sha256_matches,
+            "seconds_difference": found.seconds_difference,
+        },
+    )
