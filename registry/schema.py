@@ -30,7 +30,11 @@ def open_database(url: str) -> Database:
         SchemaOutdatedError: If the database is missing, empty, older or newer.
     """
     database = connect(url)
-    check(database)
+    try:
+        check(database)
+    except BaseException:
+        database.close()
+        raise
     return database
 
 
@@ -48,24 +52,18 @@ def upgrade(url: str, *, to: str = HEAD) -> str:
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         _create_file(Path(str(parsed.database)))
-    database = connect(url)
-    try:
+    with connect(url) as database:
         before = revision(database)
         if before > HEAD:
             raise SchemaOutdatedError(_newer(database, before))
         _run(database, to, is_upgrade=True)
-    finally:
-        database.close()
     return before
 
 
 def downgrade(url: str, *, to: str) -> None:
     """Go back to revision ``to``, or "base" for nothing; for tests of the migrations."""
-    database = connect(url)
-    try:
+    with connect(url) as database:
         _run(database, to, is_upgrade=False)
-    finally:
-        database.close()
 
 
 def revision(database: Database) -> str:

@@ -78,6 +78,12 @@ class Database:
         with _translated(self.name), self._writers.begin() as connection:
             yield connection
 
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close every connection; on SQLite this folds the write-ahead log back."""
         self._readers.dispose()
