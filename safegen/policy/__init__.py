@@ -6,7 +6,6 @@
 from safegen.policy.decide import Decision, Reason, decide, decide_early
 from safegen.policy.files import SHIPPED, available, load, parse, text_of
 from safegen.policy.judges import (
-    ReadBack,
     counted_matches,
     judge_c2pa,
     judge_matches,
@@ -33,7 +32,6 @@ __all__ = [
     "Decision",
     "Outcome",
     "Policy",
-    "ReadBack",
     "Reason",
     "Rule",
     "available",

@@ -5,15 +5,14 @@ so a judge can be repeated from a record. Comparisons are written so that a NaN 
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Protocol
+from typing import Final, Protocol
 
 from detectors.base import Match
 from safegen.policy.model import CheckResult, Outcome, Policy
 from safegen.policy.prompts import named_in, voice_clone_request
 
-UNTOLD_LICENSES = frozenset({"", "unknown", "untold", "none", "unspecified"})
+UNTOLD_LICENSES: Final = frozenset({"", "unknown", "untold", "none", "unspecified"})
 
 
 class ModelFacts(Protocol):
@@ -94,24 +93,6 @@ class C2paFinding(Protocol):
     @property
     def record_id(self) -> str | None:
         """The record the manifest points to."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadBack:
-    """The final file, opened again, beside what was written.
-
-    Attributes:
-        sha256_matches: Whether the file's bytes are those that were signed.
-        seconds_difference: Decoded length minus written length, absolute.
-        seconds: Decoded length.
-        bit_error_rate: Fingerprint of the file against that of the judged sound, in
-            [0, 1]; None if the sound is too short to have one.
-    """
-
-    sha256_matches: bool
-    seconds_difference: float
-    seconds: float
-    bit_error_rate: float | None
 
 
 def judge_prompt(policy: Policy, prompt: str | None, names: Iterable[str]) -> CheckResult:
@@ -265,30 +246,39 @@ def judge_memorization(policy: Policy, finding: MemorizationFinding | None) -> C
     )
 
 
-def judge_synthetic(policy: Policy, finding: SyntheticFinding, *, marked: bool) -> CheckResult:
+def judge_synthetic(
+    policy: Policy, finding: SyntheticFinding, *, marked: bool | None = None
+) -> CheckResult:
     """Apply R6: whoever hears the file later must be able to tell that a machine made it.
 
     Args:
-        policy: Gives the least probability.
+        policy: Gives the least probability, and whether the watermark may answer instead.
         finding: What the classifier said.
-        marked: Whether the watermark was read back from the final file (R7 passed).
+        marked: Whether the watermark was read back from the final file. None while
+            there is none yet: R7, which every release must pass, then answers for it.
     """
-    limit = policy.synthetic.min_probability
-    recognized = finding.probability >= limit and not finding.abstained
+    rules = policy.synthetic
+    recognized = finding.probability >= rules.min_probability and not finding.abstained
+    by_mark = rules.accept_mark and marked is not False
     if finding.abstained:
         said = f"the classifier abstained ({finding.reason or 'no reason given'})"
     else:
-        said = f"synthetic probability {finding.probability:.2f}, limit {limit:g}"
-    by_mark = "; recognizable by its watermark" if marked else "; no watermark either"
+        said = f"synthetic probability {finding.probability:.2f}, limit {rules.min_probability:g}"
+    if recognized:
+        detail = said
+    elif by_mark:
+        detail = f"{said}; recognizable by its watermark"
+    else:
+        detail = f"{said}; the watermark {'may not answer' if marked else 'is not there'} instead"
     denied = not recognized and not finding.abstained
     return CheckResult(
         name="synthetic",
-        outcome=Outcome.PASS if recognized or marked else Outcome.FAIL,
+        outcome=Outcome.PASS if recognized or by_mark else Outcome.FAIL,
         score=finding.probability,
-        threshold=limit,
-        detail=said if recognized else said + by_mark,
-        evidence={"abstained": finding.abstained, "recognized": recognized, "marked": marked},
-        obligations=(f"{said}: recognizable by its watermark only",) if marked and denied else (),
+        threshold=rules.min_probability,
+        detail=detail,
+        evidence={"abstained": finding.abstained, "recognized": recognized},
+        obligations=(f"{said}: recognizable by its watermark only",) if by_mark and denied else (),
     )
 
 
@@ -332,34 +322,19 @@ def judge_c2pa(
     )
 
 
-def judge_readback(policy: Policy, found: ReadBack) -> CheckResult:
-    """Apply R9: the file on disk must hold the sound that was judged."""
-    rules = policy.readback
-    faults: list[str] = []
-    if not found.sha256_matches:
-        faults.append("the file's bytes are not those that were signed")
-    if not found.seconds_difference <= rules.max_seconds_difference:
-        faults.append(
-            f"length differs by {found.seconds_difference:.2f} s, "
-            f"limit {rules.max_seconds_difference:g} s"
-        )
-    rate = found.bit_error_rate
-    if rate is None:
-        if not found.seconds <= rules.short_seconds:
-            faults.append(
-                f"no fingerprint of {found.seconds:.1f} s of sound, only "
-                f"{rules.short_seconds:g} s may go without"
-            )
-    elif not rate <= rules.max_bit_error_rate:
-        faults.append(f"fingerprint differs by {rate:.3f}, limit {rules.max_bit_error_rate:g}")
+def judge_readback(policy: Policy, agreement: float) -> CheckResult:
+    """Apply R9: the file on disk must hold the sound that was judged.
+
+    Args:
+        policy: Gives the least agreement.
+        agreement: Correlation of the decoded file with the judged sound, in [-1, 1];
+            ``safegen.readback.agreement``.
+    """
+    limit = policy.readback.min_agreement
     return CheckResult(
         name="readback",
-        outcome=Outcome.FAIL if faults else Outcome.PASS,
-        score=rate,
-        threshold=rules.max_bit_error_rate if rate is not None else None,
-        detail="; ".join(faults) or "the final file holds what was judged",
-        evidence={
-            "sha256_matches": found.sha256_matches,
-            "seconds_difference": found.seconds_difference,
-        },
+        outcome=Outcome.PASS if agreement >= limit else Outcome.FAIL,
+        score=agreement,
+        threshold=limit,
+        detail=f"the final file agrees with what was judged by {agreement:.3f}, limit {limit:g}",
     )

@@ -93,7 +93,9 @@ Consequence = Annotated[Action, Field(strict=False)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0.0, le=600.0, allow_inf_nan=False)]
 PValue = Annotated[float, Field(gt=0.0, le=0.01, allow_inf_nan=False)]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[\w.+*-]+$")]
+Name = Annotated[str, StringConstraints(max_length=100, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Territory = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Z]{2})$")]
+Use = Literal["train", "style_reference", "sample", "sync"]
 Pattern = Annotated[str, StringConstraints(min_length=2, max_length=100)]
 Judged = Literal["prompt", "model_license", "catalog_match", "memorization", "synthetic"]
 MayNotApply = Literal["prompt", "model_license", "memorization"]
@@ -129,13 +131,17 @@ class ModelRules(_Section):
 
 
 class CatalogRules(_Section):
-    """R4 (and R12). A work is quoted when all its counted stretches last long enough."""
+    """R4 and R12. A work is quoted when its counted stretches last long enough together.
+
+    A license covers the quotation if it is in force in ``territory`` for ``use``, in the
+    words of ``registry.licensing``.
+    """
 
     min_match_seconds: Seconds
     max_p_value: PValue
     min_score: Share
-    territory: Word
-    use: Word
+    territory: Territory
+    use: Use
     on_fail: Consequence
     on_licensed: Consequence
 
@@ -151,6 +157,7 @@ class SyntheticRules(_Section):
     """R6."""
 
     min_probability: Share
+    accept_mark: bool
     on_fail: Consequence
     on_mark_only: Consequence
 
@@ -172,9 +179,7 @@ class C2paRules(_Section):
 class ReadBackRules(_Section):
     """R9."""
 
-    max_bit_error_rate: Annotated[float, Field(ge=0.0, le=0.35, allow_inf_nan=False)]
-    max_seconds_difference: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-    short_seconds: Annotated[float, Field(ge=0.0, le=10.0, allow_inf_nan=False)]
+    min_agreement: Annotated[float, Field(ge=0.5, le=1.0, allow_inf_nan=False)]
     on_fail: Consequence
 
 
@@ -200,7 +205,7 @@ class Policy(_Section):
     """
 
     schema_: Annotated[Literal["safegen.policy/1"], Field(alias="schema")]
-    name: Word
+    name: Name
     version: Annotated[int, Field(ge=1)]
     description: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
     defaults: Defaults
