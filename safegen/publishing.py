@@ -12,6 +12,7 @@ recovery touches only folders whose lock it can take.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import logging
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from registry import releases
-from registry.releases import NewOutput
+from registry.releases import NewModel, NewOutput
 from registry.session import Database
 from safegen.errors import SafegenError
 from safegen.provenance.log import Log
@@ -110,18 +111,19 @@ class Publisher:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(handle)
 
-    def refuse(self, output: NewOutput, entry: bytes) -> int:
+    def refuse(self, output: NewOutput, model: NewModel) -> int:
         """Log an output that will not be released; returns its position in the log."""
-        return self._commit(output, entry, step="refusal-committed")
+        return self._commit(output, model, step="refusal-committed")
 
-    def publish(self, stage: Stage, destination: Path, output: NewOutput, entry: bytes) -> int:
+    def publish(self, stage: Stage, destination: Path, output: NewOutput, model: NewModel) -> int:
         """Release a staged file; returns the position of its record in the log.
 
         Args:
             stage: ``stage.final`` holds the complete file.
             destination: Its name in the output folder; must not exist.
-            output: Its row, in state "prepared", with ``path`` and ``sha256`` set.
-            entry: The record's canonical bytes, the log's leaf.
+            output: Its row, in state "prepared", with ``path`` and ``sha256`` set;
+                ``output.record`` becomes the log's leaf.
+            model: Which model made it.
 
         Raises:
             SafegenError: If the file could not be linked; the record is then voided.
@@ -132,7 +134,7 @@ class Publisher:
         self._on_step("staged")
 
         # 2 Record, log entry and checkpoint, or none of them.
-        position = self._commit(output, entry, step="record-committed")
+        position = self._commit(output, model, step="record-committed")
 
         # 3 One atomic, never overwriting step makes the file visible.
         try:
@@ -141,14 +143,14 @@ class Publisher:
             _sync_folder(destination.parent)
             self._on_step("folder-synced")
         except OSError as error:
-            self._close(output.id, "void", sha256=output.sha256)
+            self._close(output.output_id, "void", sha256=output.sha256)
             raise SafegenError(
                 f"{destination}: could not be put into the output folder ({error})",
                 remedy="Use an output folder on a local file system that supports hard links.",
             ) from error
 
         # 4 The log says that it happened.
-        self._close(output.id, "released", sha256=output.sha256)
+        self._close(output.output_id, "released", sha256=output.sha256)
         self._on_step("released")
         return position
 
@@ -161,7 +163,9 @@ class Publisher:
         finished: list[str] = []
         voided: list[str] = []
         with self._database.read() as session:
-            waiting = [(row.id, Path(row.path), row.sha256) for row in releases.prepared(session)]
+            waiting = [
+                (row.output_id, Path(row.path), row.sha256) for row in releases.prepared(session)
+            ]
         for record_id, path, sha256 in waiting:
             folder = path.parent / STAGING_NAME / record_id
             with contextlib.ExitStack() as stack:
@@ -203,12 +207,14 @@ class Publisher:
 
     def _is_prepared(self, record_id: str) -> bool:
         with self._database.read() as session:
-            return any(row.id == record_id for row in releases.prepared(session))
+            return any(row.output_id == record_id for row in releases.prepared(session))
 
-    def _commit(self, output: NewOutput, entry: bytes, *, step: str) -> int:
+    def _commit(self, output: NewOutput, model: NewModel, *, step: str) -> int:
         with self._database.begin() as session:
-            position = self._log.append(session, [entry])[0]
-            releases.insert_output(session, output, log_index=position, record=entry)
+            position = self._log.append(session, [output.record])[0]
+            model_id = releases.record_model(session, model, at=output.created_at)
+            logged = dataclasses.replace(output, log_index=position, model_id=model_id)
+            releases.insert_output(session, logged)
             self._on_step("in-transaction")
         self._on_step(step)
         return position

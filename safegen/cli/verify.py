@@ -1,0 +1,126 @@
+"""``safegen verify``: what is this file?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from safegen.cli.options import config, emit, format_option
+from safegen.errors import InputError, SafegenError
+
+if TYPE_CHECKING:
+    from safegen.verification import Verification
+
+
+@click.command()
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--offline",
+    is_flag=True,
+    help="Use only FILE, its .receipt.json and the log's public key; no registry.",
+)
+@click.option("--explain", is_flag=True, help="Print the evidence behind the verdict.")
+@format_option
+def verify(files: tuple[Path, ...], offline: bool, explain: bool, format_: str) -> None:
+    """Say what each FILE is: ours, claimed-mismatch or unknown.
+
+    A watermark is a claim. A file is ours when a mark, a manifest or its hash leads
+    to a record and the sound agrees with that record. Unknown says nothing about who
+    made it.
+
+    \b
+    Exit status:
+      0  every file is ours
+      1  something failed
+      2  bad arguments or an unreadable file
+      3  at least one file is unknown or a mismatch
+      4  a record is not what was logged, or a receipt does not hold
+
+    \b
+    Example:
+      safegen verify out/*.wav --explain
+    """
+    if offline:
+        raise SystemExit(_offline(files, format_))
+    from registry import schema
+    from registry.session import connect
+    from safegen.provenance.keys import KeyStore
+    from safegen.verification import Verdict, Verifier
+
+    settings = config()
+    keys = KeyStore(settings.keys)
+    database = connect(settings.database_url)
+    schema.check(database)
+    verifier = Verifier(database=database, keys=keys)
+    all_ours = True
+    unreadable: list[SafegenError] = []
+    try:
+        for path in files:
+            try:
+                found = verifier.verify(path)
+            except InputError as error:
+                unreadable.append(error)
+                click.echo(f"Error: {error}", err=True)
+                continue
+            all_ours &= found.verdict is Verdict.OURS
+            emit(found.to_json(), _text(found, explain=explain), format_)
+    finally:
+        database.close()
+    if unreadable:
+        raise SystemExit(InputError.exit_code)
+    raise SystemExit(0 if all_ours else 3)
+
+
+def _text(found: "Verification", *, explain: bool) -> str:
+    lines = [f"{found.verdict.value}: {found.file}", f"  {found.reason}"]
+    if explain:
+        mark, manifest = found.mark, found.manifest
+        marked = f"{mark.payload:016x}" if mark.payload is not None else "none"
+        lines += [
+            f"  watermark   {marked} (p = {mark.p_value:.1e}, key {mark.key_id or '-'})",
+            *(
+                f"    {i.start_seconds:.1f}-{i.end_seconds:.1f} s, z = {i.score:.1f}"
+                for i in mark.intervals
+            ),
+            f"  c2pa        {manifest.state}"
+            + (f" ({manifest.issuer})" if manifest.issuer else ""),
+            f"  record      {found.record_id or '-'} {found.decision}",
+            f"  log         {_yes_no(found.is_logged)}",
+            f"  sha256      {found.sha256}",
+        ]
+    return "\n".join(lines)
+
+
+def _yes_no(is_logged: bool | None) -> str:
+    return "-" if is_logged is None else ("included" if is_logged else "NOT included")
+
+
+def _offline(files: tuple[Path, ...], format_: str) -> int:
+    from safegen.audio import sha256_file
+    from safegen.provenance import receipts
+    from safegen.provenance.keys import KeyStore
+
+    public_key = KeyStore(config().keys).log_public_key()
+    all_ours = True
+    for path in files:
+        sha256 = sha256_file(path)
+        sidecar = path.with_name(path.name + ".receipt.json")
+        if not sidecar.exists():
+            all_ours = False
+            row = {"file": str(path), "sha256": sha256, "verdict": "unknown", "basis": ""}
+            emit(row, f"unknown: {path}\n  there is no {sidecar.name} beside it", format_)
+            continue
+        receipt = receipts.verify(sidecar, sha256=sha256, log_public_key=public_key)
+        row = {
+            "file": str(path),
+            "sha256": sha256,
+            "verdict": "ours",
+            "basis": "receipt",
+            "record": {"id": receipt.record_id},
+            "log": {"included": True, "index": receipt.position, "tree_size": receipt.tree_size},
+        }
+        text = f"ours: {path}\n  entry {receipt.position} of the log of {receipt.tree_size} entries"
+        emit(row, text, format_)
+    return 0 if all_ours else 3

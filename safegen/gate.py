@@ -1,0 +1,659 @@
+"""May this output leave the house?
+
+The gate runs these steps in this order, for every output, whoever made it:
+
+ 1. admit: prompt rules and the model's license, before anything is generated
+ 2. generate, or take the sound that was made elsewhere
+ 3. listen to the PCM: catalog match, memorization, synthetic score
+ 4. decide early: what is refused already is not marked
+ 5. embed the watermark
+ 6. encode to the final format, with tags
+ 7. sign with C2PA, in staging
+ 8. read the finished file back: decode, compare, detect the mark, validate C2PA
+ 9. decide: a required check that did not pass has not passed
+10. log: refused outputs end here, in the log and nowhere else (quarantine: and there)
+11. publish: commit record and log entry, link into the output folder, log ``released``
+12. receipt beside the file
+
+A check that raises or runs out of time is an outcome, not an accident: the policy says
+what follows, and in ``strict`` that is a refusal.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import importlib.metadata
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy.orm import Session
+
+from detectors import chromaprint, synthetic
+from detectors.base import Match
+from detectors.memorization import MemorizationFinding
+from detectors.synthetic import SyntheticFinding
+from detectors.watermark import WatermarkFinding
+from registry import catalog, schema
+from registry.releases import NewOutput
+from registry.session import Database, connect
+from safegen import memorization, policy, watermark
+from safegen.audio import Audio, FileFormat, checked, encode
+from safegen.config import Config, from_environment
+from safegen.errors import InputError, ReleaseBlockedError
+from safegen.generation.base import Generation, Generator, ModelFacts, Request
+from safegen.matching import CatalogMatcher
+from safegen.policy import Action, CheckResult, Outcome, Policy
+from safegen.provenance import c2pa, receipts, record
+from safegen.provenance.keys import KeyStore
+from safegen.provenance.log import Log
+from safegen.publishing import Publisher, Stage
+from safegen.readback import ReadBack, read_back
+from safegen.recording import (
+    WATERMARK_ALGORITHM,
+    Finished,
+    Item,
+    Judgement,
+    LicensedMatch,
+    body,
+    check_json,
+    memorization_json,
+    model_row,
+    payload_hex,
+    row,
+)
+
+CHECK_SECONDS: Final = 60.0
+"""A check that has not answered by then counts as ``timeout``."""
+
+MAX_PROMPT_CHARACTERS: Final = 4000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What the gate did with one output; refusals included.
+
+    Attributes:
+        item: What was asked.
+        judgement: What was found and decided.
+        finished: The file; None if it was refused.
+        position: Of the record in the log.
+        tree_size: Of the log after the last entry about this output.
+        receipt: Path of the sidecar; None if refused.
+        timings_ms: Wall time of each step, milliseconds.
+    """
+
+    item: Item
+    judgement: Judgement
+    finished: Finished | None
+    position: int
+    tree_size: int
+    receipt: Path | None
+    timings_ms: Mapping[str, float]
+
+    @property
+    def is_released(self) -> bool:
+        """Whether the file lies in the output folder."""
+        return self.finished is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the object that ``generate`` and ``release`` print."""
+        finished, mark = self.finished, self.finished.mark if self.finished else None
+        return {
+            "record_id": self.item.record_id,
+            "decision": self.judgement.decision.action.value,
+            "path": str(finished.path) if finished else None,
+            "sha256": finished.sha256 if finished else None,
+            "model": self.item.facts.name,
+            "seed": self.item.seed,
+            "seconds": round(self.item.seconds, 3),
+            "watermark": {
+                "payload": payload_hex(finished.payload) if finished else None,
+                "detected": mark is not None and mark.detected,
+                "p_value": mark.p_value if mark else None,
+            },
+            "checks": [check_json(check) for check in self.judgement.checks],
+            "reasons": [
+                {"rule": reason.rule, "check": reason.check, "problem": reason.problem}
+                for reason in self.judgement.decision.reasons
+            ],
+            "matches": [match.to_json() for match in self.judgement.matches],
+            "memorization": memorization_json(self.judgement.memorization),
+            "log": {"index": self.position, "tree_size": self.tree_size},
+            "timings_ms": {name: round(ms, 1) for name, ms in self.timings_ms.items()},
+        }
+
+
+@dataclass(slots=True)
+class _Case:
+    """One output on its way through; the only mutable thing in this file."""
+
+    item: Item
+    checks: dict[str, CheckResult] = field(default_factory=dict)
+    matches: tuple[LicensedMatch, ...] = ()
+    memorization: MemorizationFinding | None = None
+    synthetic: SyntheticFinding | None = None
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    fingerprint: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
+
+
+class Gate:
+    """The release gate of one installation.
+
+    Use ``Gate.open``. A gate is not shared between processes; open one in each.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        keys: KeyStore,
+        judge: Policy,
+        quarantine: Path,
+        on_step: Callable[[str], None] | None = None,
+    ) -> None:
+        self._database = database
+        self._commitment_key = keys.commitment_key()
+        self._policy = judge
+        self._quarantine = quarantine
+        self._on_step = on_step or (lambda _: None)
+        self._log = Log(
+            database, keys.log_signer(), keys.log_origin(), verifiers=keys.log_verifiers()
+        )
+        self._mark_keys = keys.watermark_keys()
+        self._mark_key = keys.current_watermark_key()
+        self._manifest_key = keys.manifest_key()
+        self._trust_anchors = keys.trust_anchors()
+        self._publisher = Publisher(database, self._log, on_step=self._on_step, now=_now)
+        self._matcher = CatalogMatcher(database)
+        self._swept: set[Path] = set()
+
+    @classmethod
+    def open(
+        cls,
+        home: Path | None = None,
+        *,
+        policy_name: str = "strict",
+        on_step: Callable[[str], None] | None = None,
+    ) -> "Gate":
+        """Open the gate of an installation and finish what dead processes left.
+
+        Args:
+            home: The state folder; None reads ``SAFEGEN_HOME`` and
+                ``SAFEGEN_DATABASE_URL``, as the command line does.
+            policy_name: "strict", "standard", "permissive", or a policy file's path.
+            on_step: Called with the name of each step done.
+
+        Raises:
+            SafegenError: If keys or database are missing; the remedy names the command.
+        """
+        environment = dict(os.environ)
+        if home is not None:
+            environment["SAFEGEN_HOME"] = str(home)
+        config: Config = from_environment(environment)
+        keys = KeyStore(config.keys)
+        database = connect(config.database_url)
+        schema.check(database)
+        gate = cls(
+            database=database,
+            keys=keys,
+            judge=policy.load(policy_name, config.policies),
+            quarantine=config.quarantine,
+            on_step=on_step,
+        )
+        gate._publisher.recover()
+        return gate
+
+    def release(
+        self,
+        waveform: npt.ArrayLike,
+        sample_rate: int,
+        *,
+        out: Path,
+        generator: str,
+        prompt: str | None = None,
+        file_format: FileFormat = "wav",
+    ) -> Release:
+        """Release sound that somebody else's generator made.
+
+        Args:
+            waveform: Shape (channels, samples) or (samples,), floats in [-1, 1]; a
+                numpy array or anything numpy converts, such as a CPU tensor.
+            sample_rate: In Hz.
+            out: Output folder; made if missing.
+            generator: Name and version of the generator, as it shall be recorded.
+            prompt: What the user asked for, None if untold; recorded as a commitment only.
+            file_format: "wav", "flac" or "mp3".
+
+        Raises:
+            ReleaseBlockedError: If the policy refuses; the refusal is logged.
+            InputError: If the waveform holds NaN, no channel or no sample.
+        """
+        numbers = np.atleast_2d(np.asarray(waveform, dtype=np.float32))
+        audio = checked(numbers, sample_rate, name="waveform")
+        facts = ModelFacts(name=generator, version="unknown", license="unknown")
+        found = self.submit(audio, facts, out=out, prompt=prompt, file_format=file_format)
+        return _raise_if_refused(found)
+
+    def submit(
+        self,
+        audio: Audio,
+        facts: ModelFacts,
+        *,
+        out: Path,
+        prompt: str | None = None,
+        file_format: FileFormat = "wav",
+        source_name: str = "",
+    ) -> Release:
+        """Judge foreign sound; like ``release``, but a refusal is returned, not raised."""
+        case = self._admit(facts, prompt=prompt, seed=None, source_name=source_name)
+        generation = Generation(
+            audio=audio,
+            plan_json="",
+            plan_tokens=np.zeros(0, np.int64),
+            codes=np.zeros((0, 0), np.int64),
+        )
+        self._check(case, "watermark", lambda: self._refuse_marked(audio))
+        if case.checks["watermark"].outcome is Outcome.PASS:
+            del case.checks["watermark"]  # no mark yet: the real check is the read-back
+        return self._judge(case, generation, out=out, file_format=file_format)
+
+    def generate(
+        self,
+        generator: Generator,
+        request: Request,
+        *,
+        out: Path,
+        file_format: FileFormat = "wav",
+        progress: Callable[[float], None] | None = None,
+    ) -> Release:
+        """Generate one item and judge it; a refusal is returned, not raised.
+
+        A prompt that the policy refuses is logged and never generated.
+        """
+        case = self._admit(generator.facts, prompt=request.prompt, seed=request.seed)
+        early = self._decide(case, final=False)
+        if not early.decision.is_release:
+            return self._refuse(case, early, audio=None)
+        with _timed(case, "generate"):
+            generation = generator.generate(request, progress=progress)
+        self._on_step("generated")
+        return self._judge(case, generation, out=out, file_format=file_format)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    # 1 ------------------------------------------------------------------------------
+
+    def _admit(
+        self, facts: ModelFacts, *, prompt: str | None, seed: int | None, source_name: str = ""
+    ) -> _Case:
+        if prompt is not None and len(prompt) > MAX_PROMPT_CHARACTERS:
+            raise InputError(
+                f"the prompt has {len(prompt)} characters, at most {MAX_PROMPT_CHARACTERS}",
+                remedy="Shorten the prompt.",
+            )
+        at = _now()
+        record_id = record.new_record_id(at, secrets.token_bytes(10))
+        item = Item(
+            record_id=record_id,
+            time=at,
+            facts=facts,
+            prompt_commitment=(
+                record.commit("prompt", prompt, salt=self._salt(record_id)) if prompt else ""
+            ),
+            seed=seed,
+            seconds=0.0,
+            source_name=source_name,
+        )
+        case = _Case(item=item)
+        self._check(case, "prompt", lambda: self._judge_prompt(prompt))
+        self._check(case, "model_license", lambda: policy.judge_model(self._policy, facts))
+        self._on_step("admitted")
+        return case
+
+    def _judge_prompt(self, prompt: str | None) -> CheckResult:
+        with self._database.read() as session:
+            names = catalog.names(session)
+        return policy.judge_prompt(self._policy, prompt, names)
+
+    # 2 to 12 -----------------------------------------------------------------------
+
+    def _judge(
+        self, case: _Case, generation: Generation, *, out: Path, file_format: FileFormat
+    ) -> Release:
+        out = out.absolute()
+        audio = generation.audio
+        case.item = _with_seconds(case.item, audio.seconds)
+
+        # 3 Listen to the sound as it was made.
+        self._check(case, "catalog_match", lambda: self._listen_catalog(case, audio))
+        self._check(case, "memorization", lambda: self._listen_memory(case, generation))
+        self._check(case, "synthetic", lambda: self._listen_synthetic(case, audio))
+        self._on_step("listened")
+
+        # 4 What is refused already is not marked.
+        early = self._decide(case, final=False)
+        if not early.decision.is_release:
+            return self._refuse(case, early, audio=audio)
+        self._on_step("decided-early")
+
+        if out not in self._swept:
+            out.mkdir(parents=True, exist_ok=True)
+            self._publisher.recover(out)
+            self._swept.add(out)
+        with self._publisher.stage(case.item.record_id, out) as stage:
+            return self._finish(case, audio, stage, out=out, file_format=file_format)
+
+    def _finish(
+        self, case: _Case, audio: Audio, stage: Stage, *, out: Path, file_format: FileFormat
+    ) -> Release:
+        # 5 The mark: a random id that means nothing without the log.
+        key = self._mark_key
+        payload = secrets.randbits(64)
+        with _timed(case, "mark"):
+            marked = watermark.embed(audio, payload=payload, key=key.secret)
+        self._on_step("marked")
+
+        # 6 The final format; tags before the signature, which covers them.
+        unsigned = stage.folder / f"unsigned.{file_format}"
+        with _timed(case, "encode"):
+            unsigned.write_bytes(encode(marked, file_format, tags=_tags(case.item)))
+        self._on_step("encoded")
+
+        # 7 Content Credentials, in staging.
+        with _timed(case, "sign"):
+            c2pa.sign(
+                unsigned,
+                stage.final,
+                file_format=file_format,
+                claim=self._claim(case, payload),
+                key=self._manifest_key,
+                trust_anchors=self._trust_anchors,
+            )
+        self._on_step("signed")
+
+        # 8 Like a stranger would: from the bytes on disk.
+        with _timed(case, "read-back"):
+            back = read_back(stage.final, marked)
+        mark = self._check_file(case, stage, back, payload)
+        self._on_step("read-back")
+
+        # 9 Every required check must have passed.
+        path = out / f"safegen-{case.item.record_id}.{file_format}"
+        finished = Finished(
+            path=path,
+            sha256=back.sha256,
+            file_format=file_format,
+            sample_rate=back.audio.sample_rate,
+            channels=back.audio.waveform.shape[0],
+            payload=payload,
+            key_id=key.key_id,
+            mark=mark,
+            c2pa_state=str(case.checks["c2pa"].evidence.get("state", "unreadable")),
+            fingerprint=case.fingerprint,
+        )
+        judgement = self._decide(case, final=True)
+        self._on_step("decided")
+        if not judgement.decision.is_release:
+            # 10 Refused after all; the staged file goes with its folder.
+            return self._refuse(case, judgement, audio=audio)
+
+        # 11 Log first, then link.
+        output = _row(case, judgement, finished, state="prepared")
+        with _timed(case, "publish"):
+            position = self._publisher.publish(stage, path, output, model_row(case.item.facts))
+
+        # 12 The proof travels beside the file; the log can write it again at any time.
+        with _timed(case, "receipt"), self._database.read() as session:
+            receipt = receipts.issue(session, self._log, position=position)
+            receipt_path = path.with_name(path.name + ".receipt.json")
+            receipts.write(receipt, receipt_path)
+            size = self._log.size(session)
+        self._on_step("receipted")
+        return self._result(case, judgement, finished, position, size, receipt_path)
+
+    # 3 ------------------------------------------------------------------------------
+
+    def _listen_catalog(self, case: _Case, audio: Audio) -> CheckResult:
+        matches = self._matcher.match(audio)
+        with self._database.read() as session:
+            case.matches = tuple(
+                _licensed(session, match, at=case.item.time, judge=self._policy)
+                for match in matches
+            )
+        covered = frozenset(found.match.work_id for found in case.matches if found.license_id)
+        return policy.judge_matches(self._policy, matches, covered)
+
+    def _listen_memory(self, case: _Case, generation: Generation) -> CheckResult:
+        items = memorization.for_model(case.item.facts)
+        if items is None:
+            return policy.judge_memorization(self._policy, None)
+        case.memorization = memorization.examine(generation, items)
+        return policy.judge_memorization(self._policy, case.memorization)
+
+    def _listen_synthetic(self, case: _Case, audio: Audio) -> CheckResult:
+        case.synthetic = synthetic.classify(audio.waveform, audio.sample_rate)
+        # The mark is still to come; the file's read-back settles this (step 8).
+        return self._judge_synthetic(case, marked=None)
+
+    def _judge_synthetic(self, case: _Case, *, marked: bool | None) -> CheckResult:
+        if case.synthetic is None:
+            msg = "the sound was not classified"
+            raise ValueError(msg)
+        return policy.judge_synthetic(self._policy, case.synthetic, marked=marked)
+
+    def _refuse_marked(self, audio: Audio) -> CheckResult:
+        finding = watermark.detect(audio, keys=self._mark_keys)
+        if not finding.detected:
+            return CheckResult(name="watermark", outcome=Outcome.PASS, detail="not marked yet")
+        return CheckResult(
+            name="watermark",
+            outcome=Outcome.FAIL,
+            score=finding.p_value,
+            detail="the sound carries our mark already; marking twice would hide its origin",
+        )
+
+    # 8 ------------------------------------------------------------------------------
+
+    def _check_file(
+        self, case: _Case, stage: Stage, back: ReadBack, payload: int
+    ) -> WatermarkFinding | None:
+        found: list[WatermarkFinding] = []
+
+        def detect() -> CheckResult:
+            found.append(watermark.detect(back.audio, keys=self._mark_keys))
+            return policy.judge_watermark(self._policy, found[0], payload)
+
+        def content() -> CheckResult:
+            case.fingerprint = chromaprint.fingerprint(back.audio.waveform, back.audio.sample_rate)
+            return policy.judge_readback(self._policy, back.agreement)
+
+        def credentials() -> CheckResult:
+            manifest = c2pa.read(stage.final, trust_anchors=self._trust_anchors)
+            return policy.judge_c2pa(self._policy, manifest, record_id=case.item.record_id)
+
+        self._check(case, "watermark", detect)
+        self._check(case, "readback", content)
+        self._check(case, "c2pa", credentials)
+        if case.synthetic is not None:
+            marked = case.checks["watermark"].outcome is Outcome.PASS
+            self._check(case, "synthetic", lambda: self._judge_synthetic(case, marked=marked))
+        return found[0] if found else None
+
+    # 9, 10 --------------------------------------------------------------------------
+
+    def _decide(self, case: _Case, *, final: bool) -> Judgement:
+        checks = tuple(case.checks.values())
+        decide = policy.decide if final else policy.decide_early
+        decision = decide(self._policy, checks)
+        return Judgement(
+            policy=self._policy,
+            decision=decision,
+            checks=checks,
+            matches=case.matches,
+            memorization=case.memorization,
+        )
+
+    def _refuse(self, case: _Case, judgement: Judgement, *, audio: Audio | None) -> Release:
+        blocked = judgement.decision.action is Action.BLOCK
+        if audio is not None and not len(case.fingerprint):
+            case.fingerprint = chromaprint.fingerprint(audio.waveform, audio.sample_rate)
+        if audio is not None and not blocked:
+            self._withhold(case.item.record_id, audio)
+        output = _row(case, judgement, None, state="blocked" if blocked else "quarantined")
+        with _timed(case, "publish"):
+            position = self._publisher.refuse(output, model_row(case.item.facts))
+        with self._database.read() as session:
+            size = self._log.size(session)
+        return self._result(case, judgement, None, position, size, None)
+
+    def _withhold(self, record_id: str, audio: Audio) -> None:
+        """Keep a quarantined sound for the reviewer, unmarked, readable by the operator alone."""
+        self._quarantine.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._quarantine / f"{record_id}.flac"
+        with open(path, "xb", opener=_private) as file:
+            file.write(encode(audio, "flac"))
+
+    # --------------------------------------------------------------------------------
+
+    def _check(self, case: _Case, name: str, check: Callable[[], CheckResult]) -> None:
+        """Run one check; whatever happens inside becomes an outcome."""
+        answers: list[CheckResult] = []
+
+        def run() -> None:
+            try:
+                answers.append(check())
+            except Exception as error:  # noqa: BLE001 (an outcome: the policy decides)
+                detail = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                answers.append(CheckResult(name=name, outcome=Outcome.ERROR, detail=detail))
+
+        with _timed(case, name):
+            worker = threading.Thread(target=run, name=f"check-{name}", daemon=True)
+            worker.start()
+            worker.join(CHECK_SECONDS)
+        case.checks[name] = (
+            answers[0]
+            if answers
+            else CheckResult(
+                name=name,
+                outcome=Outcome.TIMEOUT,
+                detail=f"no answer within {CHECK_SECONDS:g} s",
+            )
+        )
+
+    def _salt(self, record_id: str) -> bytes:
+        return record.commitment_salt(self._commitment_key, record_id=record_id, name="prompt")
+
+    def _claim(self, case: _Case, payload: int) -> c2pa.ClaimFacts:
+        return c2pa.ClaimFacts(
+            record_id=case.item.record_id,
+            title=f"Generated audio {case.item.record_id}",
+            model=case.item.facts.name,
+            policy_name=self._policy.name,
+            policy_sha256=self._policy.sha256,
+            watermark_algorithm=WATERMARK_ALGORITHM,
+            watermark_payload=payload_hex(payload),
+            origin="generated",
+            software_version=_version(),
+        )
+
+    def _result(
+        self,
+        case: _Case,
+        judgement: Judgement,
+        finished: Finished | None,
+        position: int,
+        tree_size: int,
+        receipt: Path | None,
+    ) -> Release:
+        return Release(
+            item=case.item,
+            judgement=judgement,
+            finished=finished,
+            position=position,
+            tree_size=tree_size,
+            receipt=receipt,
+            timings_ms=dict(case.timings_ms),
+        )
+
+
+def _row(case: _Case, judgement: Judgement, finished: Finished | None, *, state: str) -> NewOutput:
+    return row(
+        case.item,
+        judgement,
+        finished,
+        state=state,
+        fingerprint=case.fingerprint.astype("<u4").tobytes(),
+        entry=record.seal(body(case.item, judgement, finished, version=_version()), private=()),
+    )
+
+
+def _licensed(session: Session, match: Match, *, at: datetime, judge: Policy) -> LicensedMatch:
+    work = catalog.get_work(session, match.work_id)
+    license_ = catalog.license_in_force(
+        session,
+        match.work_id,
+        at=at,
+        territory=judge.catalog_match.territory,
+        use=judge.catalog_match.use,
+    )
+    return LicensedMatch(
+        match=match,
+        license_id=license_.license_id if license_ else "",
+        title=work.title,
+        isrc=work.isrc,
+        rights_holder=", ".join(right.rights_holder for right in work.rights),
+    )
+
+
+def _raise_if_refused(found: Release) -> Release:
+    if found.is_released:
+        return found
+    worst = found.judgement.decision.reasons[0]
+    raise ReleaseBlockedError(worst.rule, worst.problem, record_id=found.item.record_id)
+
+
+def _with_seconds(item: Item, seconds: float) -> Item:
+    return dataclasses.replace(item, seconds=seconds)
+
+
+def _tags(item: Item) -> dict[str, str]:
+    """What every player can show; the prompt is private and stays out."""
+    return {
+        "title": f"Generated audio {item.record_id}",
+        "comment": f"AI-generated with {item.facts.name}; safegen record {item.record_id}",
+        "software": f"safegen {_version()}",
+    }
+
+
+@contextlib.contextmanager
+def _timed(case: _Case, name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        elapsed = (time.perf_counter() - start) * 1000.0
+        case.timings_ms[name] = case.timings_ms.get(name, 0.0) + elapsed
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@functools.cache
+def _version() -> str:
+    return importlib.metadata.version("safegen")

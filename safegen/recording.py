@@ -1,0 +1,309 @@
+"""What does the record of one output say, and in which bytes?
+
+The record is the log's leaf: canonical JSON of public facts, with a commitment where
+a private value (the prompt) would stand. The rows of the registry repeat parts of it
+for questions in SQL; the record is what proofs speak about.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.base import Match
+from detectors.memorization import MemorizationFinding
+from detectors.watermark import WatermarkFinding
+from registry.releases import CheckRow, MatchRow, NewModel, NewOutput
+from safegen.generation.base import ModelFacts
+from safegen.policy import CheckResult, Decision, Policy
+
+WATERMARK_ALGORITHM: Final = "safegen-keyed-spread-spectrum-1"
+UNLOGGED: Final = -1
+"""Log index of a row that is not written yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """Who asked for what, before anything was heard.
+
+    Attributes:
+        record_id: UUIDv7 made by the gate.
+        time: Of admission, aware UTC.
+        facts: About the model.
+        prompt_commitment: Salted SHA-256 of the prompt, hex; "" without a prompt.
+        seed: Of the item; None if the generator told none.
+        seconds: Of the sound; 0 if it was refused before there was one.
+        source_name: File name of a foreign file, "" for an own generation.
+    """
+
+    record_id: str
+    time: datetime
+    facts: ModelFacts
+    prompt_commitment: str
+    seed: int | None
+    seconds: float
+    source_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicensedMatch:
+    """A match and the license in force that covers it, "" if none does.
+
+    Attributes:
+        match: Where it is.
+        license_id: Id of the license in force, "" if the work is not licensed for this.
+        title: Of the work.
+        isrc: Of the work, "" if unknown.
+        rights_holder: Names joined by ", ".
+    """
+
+    match: Match
+    license_id: str
+    title: str
+    isrc: str
+    rights_holder: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the row that every command prints for a match."""
+        return {
+            "work_id": self.match.work_id,
+            "isrc": self.isrc,
+            "title": self.title,
+            "rights_holder": self.rights_holder,
+            "engine": self.match.engine,
+            "query_start_seconds": round(self.match.query_start_seconds, 3),
+            "query_end_seconds": round(self.match.query_end_seconds, 3),
+            "reference_start_seconds": round(self.match.reference_start_seconds, 3),
+            "reference_end_seconds": round(self.match.reference_end_seconds, 3),
+            "score": round(self.match.score, 4),
+            "p_value": self.match.p_value,
+            "semitones": self.match.semitones,
+            "speed": self.match.speed,
+            "license_id": self.license_id,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The file that is about to be visible.
+
+    Attributes:
+        path: Its name in the output folder.
+        sha256: Of its bytes, lower-case hex.
+        file_format: "wav", "flac" or "mp3".
+        sample_rate: In Hz.
+        channels: Count.
+        payload: The 64-bit id in the watermark.
+        key_id: Which watermark key carries it.
+        mark: What was read back; None if nothing was.
+        c2pa_state: As validated after signing.
+        fingerprint: Chromaprint items of the decoded file, shape (n,), uint32.
+    """
+
+    path: Path
+    sha256: str
+    file_format: str
+    sample_rate: int
+    channels: int
+    payload: int
+    key_id: str
+    mark: WatermarkFinding | None
+    c2pa_state: str
+    fingerprint: np.ndarray[tuple[int], np.dtype[np.uint32]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """All that was found about one output, and what follows from it."""
+
+    policy: Policy
+    decision: Decision
+    checks: tuple[CheckResult, ...]
+    matches: tuple[LicensedMatch, ...]
+    memorization: MemorizationFinding | None
+
+
+def body(
+    item: Item, judgement: Judgement, finished: Finished | None, *, version: str
+) -> dict[str, Any]:
+    """Write the record as JSON values, ready for ``canonical``.
+
+    Args:
+        item: What was asked.
+        judgement: What was decided and why.
+        finished: The file, None if the output was refused before there was one.
+        version: Of safegen.
+    """
+    policy = judgement.policy
+    return {
+        "v": 1,
+        "type": "output",
+        "record_id": item.record_id,
+        "time": item.time.isoformat(timespec="milliseconds"),
+        "code": {"name": "safegen", "version": version},
+        "model": {
+            "name": item.facts.name,
+            "version": item.facts.version,
+            "license": item.facts.license,
+            "weights_sha256": item.facts.weights_sha256,
+            "training_manifest_sha256": item.facts.training_manifest_sha256,
+        },
+        "request": {
+            "prompt_commitment": item.prompt_commitment,
+            # JSON numbers hold 53 bits; a seed has up to 63.
+            "seed": None if item.seed is None else str(item.seed),
+            "seconds": item.seconds,
+        },
+        "policy": {"name": policy.name, "version": policy.version, "sha256": policy.sha256},
+        "decision": {
+            "action": judgement.decision.action.value,
+            "reasons": [
+                {
+                    "rule": reason.rule,
+                    "check": reason.check,
+                    "action": reason.action.value,
+                    "problem": reason.problem,
+                }
+                for reason in judgement.decision.reasons
+            ],
+        },
+        "checks": [check_json(check) for check in judgement.checks],
+        "matches": [match.to_json() for match in judgement.matches],
+        "memorization": memorization_json(judgement.memorization),
+        "output": None if finished is None else _output(finished),
+    }
+
+
+def row(
+    item: Item,
+    judgement: Judgement,
+    finished: Finished | None,
+    *,
+    state: str,
+    fingerprint: bytes,
+    entry: bytes,
+) -> NewOutput:
+    """Give the registry's row of one output, with its checks and matches.
+
+    Model id and log index are only known inside the transaction that writes the row;
+    ``Publisher`` fills them in.
+    """
+    return NewOutput(
+        output_id=item.record_id,
+        kind="release",
+        state=state,
+        decision=judgement.decision.action.value,
+        created_at=item.time,
+        policy_name=judgement.policy.name,
+        policy_sha256=judgement.policy.sha256,
+        model_id=None,
+        file_name=finished.path.name if finished else item.source_name,
+        path=str(finished.path) if finished else "",
+        sha256=finished.sha256 if finished else "",
+        seconds=item.seconds,
+        watermark_payload=payload_hex(finished.payload) if finished else None,
+        watermark_key_id=finished.key_id if finished else "",
+        fingerprint=fingerprint,
+        record=entry,
+        log_index=UNLOGGED,
+        checks=tuple(
+            CheckRow(
+                name=check.name,
+                outcome=check.outcome.value,
+                score=check.score,
+                threshold=check.threshold,
+                detail=check.detail,
+                evidence=check.evidence,
+            )
+            for check in judgement.checks
+        ),
+        matches=tuple(
+            MatchRow(
+                work_id=found.match.work_id,
+                engine=found.match.engine,
+                query_start_seconds=found.match.query_start_seconds,
+                query_end_seconds=found.match.query_end_seconds,
+                reference_start_seconds=found.match.reference_start_seconds,
+                reference_end_seconds=found.match.reference_end_seconds,
+                score=found.match.score,
+                p_value=found.match.p_value,
+                semitones=found.match.semitones,
+                speed=found.match.speed,
+                license_id=found.license_id or None,
+            )
+            for found in judgement.matches
+        ),
+    )
+
+
+def model_row(facts: ModelFacts) -> NewModel:
+    """Give the registry's row of the model."""
+    return NewModel(
+        name=facts.name,
+        version=facts.version,
+        license=facts.license,
+        weights_sha256=facts.weights_sha256,
+        training_manifest_sha256=facts.training_manifest_sha256,
+    )
+
+
+def check_json(check: CheckResult) -> dict[str, Any]:
+    """Give the row that every command prints for a check."""
+    return {
+        "name": check.name,
+        "outcome": check.outcome.value,
+        "score": check.score,
+        "threshold": check.threshold,
+        "detail": check.detail,
+    }
+
+
+def memorization_json(finding: MemorizationFinding | None) -> dict[str, Any]:
+    """Give the memorization part of a record; ``flag`` is null if it was not examined."""
+    if finding is None:
+        return {"flag": None, "score": None, "nearest_item": ""}
+    return {
+        "flag": finding.flag,
+        "score": round(finding.score, 4),
+        "nearest_item": finding.nearest_item,
+    }
+
+
+def payload_hex(payload: int) -> str:
+    """Write a watermark's 64-bit id as 16 hex digits, as the registry stores it."""
+    return f"{payload:016x}"
+
+
+def _output(finished: Finished) -> Mapping[str, Any]:
+    mark = finished.mark
+    return {
+        "file_name": finished.path.name,
+        "sha256": finished.sha256,
+        "file_format": finished.file_format,
+        "sample_rate": finished.sample_rate,
+        "channels": finished.channels,
+        "watermark": {
+            "algorithm": WATERMARK_ALGORITHM,
+            "key_id": finished.key_id,
+            "payload": payload_hex(finished.payload),
+            "detected": mark is not None and mark.detected,
+            "p_value": None if mark is None else mark.p_value,
+        },
+        "c2pa": {"state": finished.c2pa_state},
+        "fingerprint": {"engine": "chromaprint", "items": len(finished.fingerprint)},
+    }
+
+
+def intervals_json(intervals: Sequence[Any]) -> list[dict[str, float]]:
+    """Give intervals as rows of seconds."""
+    return [
+        {
+            "start_seconds": round(interval.start_seconds, 3),
+            "end_seconds": round(interval.end_seconds, 3),
+            "score": round(interval.score, 4),
+        }
+        for interval in intervals
+    ]

@@ -1,0 +1,221 @@
+"""What is this file: ours, a claim that does not hold, or unknown?
+
+The steps, in this order:
+
+1. the mark: which payload, under which of our keys
+2. the manifest: does a C2PA manifest of ours validate
+3. the record: which record do mark, manifest or the file's hash lead to
+4. the content: does the sound agree with the fingerprint in that record
+5. the log: is the record's leaf included in the current signed checkpoint
+
+A watermark is a claim, not a proof: its residual can be copied onto another
+recording. Only a record whose fingerprint agrees with the sound makes a file ours.
+The absence of everything never means that a human made it.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from detectors import chromaprint, fingerprint
+from detectors.watermark import WatermarkFinding
+from registry import releases
+from registry.errors import NotFoundError
+from registry.releases import OutputRow
+from registry.session import Database
+from safegen import watermark
+from safegen.audio import Audio, load, sha256_file
+from safegen.errors import IntegrityError
+from safegen.provenance import c2pa
+from safegen.provenance.c2pa import C2paFinding
+from safegen.provenance.keys import KeyStore
+from safegen.provenance.log import Log
+from safegen.recording import payload_hex
+
+
+class Verdict(StrEnum):
+    """What a file is to this installation."""
+
+    OURS = "ours"
+    CLAIMED_MISMATCH = "claimed-mismatch"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The answer about one file, with the evidence it rests on.
+
+    Attributes:
+        file: As named by the caller.
+        sha256: Of the file's bytes.
+        verdict: Worst first: a claim that fails is never hidden by one that holds.
+        basis: What led to the record: "sha256", "watermark", "c2pa", or "" if nothing did.
+        reason: One sentence for people.
+        mark: What the watermark detector found.
+        manifest: What the C2PA validator found.
+        record_id: Of the record the file belongs to or claims; "" if there is none.
+        decision: In that record.
+        bit_error_rate: Between the file's and the record's fingerprint; None if not compared.
+        is_logged: Whether the record's leaf is included in the log; None if there is no record.
+    """
+
+    file: str
+    sha256: str
+    verdict: Verdict
+    basis: str
+    reason: str
+    mark: WatermarkFinding
+    manifest: C2paFinding
+    record_id: str
+    decision: str
+    bit_error_rate: float | None
+    is_logged: bool | None
+
+    def to_json(self) -> dict[str, object]:
+        """Give the object that ``verify`` prints."""
+        return {
+            "file": self.file,
+            "sha256": self.sha256,
+            "verdict": self.verdict.value,
+            "basis": self.basis,
+            "reason": self.reason,
+            "watermark": {
+                "detected": self.mark.detected,
+                "payload": None if self.mark.payload is None else payload_hex(self.mark.payload),
+                "p_value": self.mark.p_value,
+                "key_id": self.mark.key_id,
+            },
+            "c2pa": {"state": self.manifest.state, "issuer": self.manifest.issuer},
+            "record": {"id": self.record_id, "decision": self.decision},
+            "content": {"bit_error_rate": self.bit_error_rate},
+            "log": {"included": self.is_logged},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claim:
+    """A record that the file leads to, and by what."""
+
+    basis: str
+    record: OutputRow
+
+
+class Verifier:
+    """Answers for one installation; keeps keys and database open between files."""
+
+    def __init__(self, *, database: Database, keys: KeyStore) -> None:
+        self._database = database
+        self._log = Log(database, None, keys.log_origin(), verifiers=keys.log_verifiers())
+        self._mark_keys: Mapping[str, bytes] = keys.watermark_keys()
+        self._anchors = keys.trust_anchors()
+
+    def verify(self, path: Path) -> Verification:
+        """Say what a file is.
+
+        Raises:
+            InputError: If the file does not decode.
+            IntegrityError: If the record it leads to is not the one that was logged.
+        """
+        audio = load(path)
+        sha256 = sha256_file(path)
+
+        # 1, 2 What the file says about itself.
+        mark = watermark.detect(audio, keys=self._mark_keys)
+        manifest = c2pa.read(path, trust_anchors=self._anchors)
+
+        # 3 What we remember about that.
+        claim = self._claim(sha256, mark, manifest)
+        if claim is None:
+            return self._without_record(path, sha256, mark, manifest)
+
+        # 4 Whether the sound is the one we remember; the same bytes need no comparison.
+        rate: float | None = None
+        same = claim.basis == "sha256"
+        if not same:
+            comparison = self._compare(audio, claim.record)
+            same, rate = comparison.same, comparison.bit_error_rate
+
+        # 5 Whether the memory is the one that was signed.
+        is_logged = self._is_logged(claim.record)
+        verdict = Verdict.OURS if same else Verdict.CLAIMED_MISMATCH
+        return Verification(
+            file=str(path),
+            sha256=sha256,
+            verdict=verdict,
+            basis=claim.basis,
+            reason=_reason(verdict, claim, rate),
+            mark=mark,
+            manifest=manifest,
+            record_id=claim.record.output_id,
+            decision=claim.record.decision,
+            bit_error_rate=rate,
+            is_logged=is_logged,
+        )
+
+    def _claim(self, sha256: str, mark: WatermarkFinding, manifest: C2paFinding) -> _Claim | None:
+        """Follow the strongest lead to a record of a release; voided ones count for nothing."""
+        with self._database.read() as session:
+            leads = [("sha256", releases.find_by_sha256(session, sha256))]
+            if mark.detected and mark.payload is not None:
+                found = releases.find_by_payload(session, payload_hex(mark.payload))
+                leads.append(("watermark", found))
+            if manifest.state == "trusted" and manifest.record_id:
+                with contextlib.suppress(NotFoundError):
+                    leads.append(("c2pa", releases.get_output(session, manifest.record_id)))
+        for basis, record in leads:
+            if record is not None and record.kind == "release" and record.state != "void":
+                return _Claim(basis=basis, record=record)
+        return None
+
+    def _without_record(
+        self, path: Path, sha256: str, mark: WatermarkFinding, manifest: C2paFinding
+    ) -> Verification:
+        marked = mark.detected and mark.payload is not None
+        return Verification(
+            file=str(path),
+            sha256=sha256,
+            verdict=Verdict.CLAIMED_MISMATCH if marked else Verdict.UNKNOWN,
+            basis="watermark" if marked else "",
+            reason=(
+                "it carries a mark under our key, but no released output has that id"
+                if marked
+                else "no mark, manifest or record of ours; this says nothing about who made it"
+            ),
+            mark=mark,
+            manifest=manifest,
+            record_id="",
+            decision="",
+            bit_error_rate=None,
+            is_logged=None,
+        )
+
+    def _compare(self, audio: Audio, record: OutputRow) -> fingerprint.ContentComparison:
+        heard = chromaprint.fingerprint(audio.waveform, audio.sample_rate)
+        return fingerprint.same_recording(heard, np.frombuffer(record.fingerprint, dtype="<u4"))
+
+    def _is_logged(self, record: OutputRow) -> bool:
+        with self._database.read() as session:
+            if self._log.entry(session, record.log_index) != record.record:
+                raise IntegrityError(
+                    f"record {record.output_id} is not what was logged at {record.log_index}",
+                    remedy="Run `safegen log verify` and restore the registry from a backup.",
+                )
+            self._log.prove_inclusion(session, record.log_index)
+            return True
+
+
+def _reason(verdict: Verdict, claim: _Claim, rate: float | None) -> str:
+    name = {
+        "sha256": "these are the bytes of",
+        "watermark": "the watermark names",
+        "c2pa": "the signed manifest names",
+    }[claim.basis]
+    says = f"{name} record {claim.record.output_id}"
+    if verdict is Verdict.OURS:
+        return says if rate is None else f"{says}, and the sound agrees (bit errors {rate:.3f})"
+    measured = "too short to compare" if rate is None else f"bit errors {rate:.3f}"
+    return f"{says}, but the sound is another one ({measured}); the mark may have been copied"

@@ -1,0 +1,200 @@
+"""Kill the gate with SIGKILL, anywhere: the output folder must never lie.
+
+Every case runs the whole gate in forked children (the parent imports everything once
+and opens nothing), kills them, and then looks at what a stranger would find: each file
+in the output folder is complete and has a committed record with its hash; what was
+left half-done is finished or voided by the next start.
+"""
+
+import hashlib
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from registry import releases
+from registry.session import connect
+from safegen.config import from_environment
+from safegen.gate import Gate
+from safegen.provenance.keys import KeyStore
+from safegen.provenance.log import Log
+from safegen.publishing import STAGING_NAME
+from tests.safegen.conftest import tones
+
+STEPS = (
+    "admitted",
+    "listened",
+    "decided-early",
+    "marked",
+    "encoded",
+    "signed",
+    "read-back",
+    "decided",
+    "staged",
+    "in-transaction",
+    "record-committed",
+    "linked",
+    "folder-synced",
+    "released",
+    "receipted",
+)
+ROUNDS = 100
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_kill_at_this_step_leaves_no_unlogged_file(step: str, home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def die(name: str) -> None:
+        if name == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    status = _wait(_fork(lambda: _release_once(home, out, seed=1, on_step=die)))
+    before = _visible(out)
+    _child_must_pass(lambda: _recover(home, out))
+
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    _child_must_pass(lambda: _nothing_lies(home, out))
+    # What had been committed with its staged file complete is finished, not thrown away.
+    visible = {"record-committed", "linked", "folder-synced", "released", "receipted"}
+    assert len(_visible(out)) == (1 if step in visible else 0)
+    assert set(before) <= set(_visible(out))
+    # The next release is not hindered by the dead one.
+    assert _wait(_fork(lambda: _release_once(home, out, seed=2))) == 0
+    assert len(_visible(out)) == (2 if step in visible else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_killed_at_random_leave_no_unlogged_file(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    dice = random.Random(20261121)  # noqa: S311 (a test's schedule)
+
+    for round_ in range(ROUNDS):
+        pids = [
+            _fork(lambda seed=2 * round_ + who: _release_forever(home, out, seed=seed))
+            for who in range(2)
+        ]
+        for pid in pids:
+            time.sleep(dice.uniform(0.05, 0.6))
+            os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            _wait(pid)
+        _no_half_written_file(out)
+
+    _child_must_pass(lambda: _recover(home, out))
+    _child_must_pass(lambda: _nothing_lies(home, out))
+    assert len(_visible(out)) >= ROUNDS // 10
+
+
+def test_recovery_leaves_a_living_process_alone(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    reader, writer = os.pipe()
+
+    def pause(name: str) -> None:
+        if name == "record-committed":
+            os.write(writer, b".")
+            time.sleep(2.0)
+
+    pid = _fork(lambda: _release_once(home, out, seed=3, on_step=pause))
+    os.read(reader, 1)
+    _child_must_pass(lambda: _recover(home, out))
+    status = _wait(pid)
+
+    assert status == 0
+    assert len(_visible(out)) == 1
+    _child_must_pass(lambda: _nothing_lies(home, out))
+
+
+def _release_once(
+    home: Path, out: Path, *, seed: int, on_step: Callable[[str], None] | None = None
+) -> None:
+    gate = Gate.open(home, on_step=on_step)
+    audio = tones(seed)
+    gate.release(audio.waveform, audio.sample_rate, out=out, generator="test tones 1")
+    gate.close()
+
+
+def _release_forever(home: Path, out: Path, *, seed: int) -> None:
+    gate = Gate.open(home)
+    while True:
+        audio = tones(seed)
+        seed += 1000
+        gate.release(audio.waveform, audio.sample_rate, out=out, generator="test tones 1")
+
+
+def _recover(home: Path, out: Path) -> None:
+    gate = Gate.open(home)
+    gate._publisher.recover(out)
+    gate.close()
+
+
+def _nothing_lies(home: Path, out: Path) -> None:
+    config = from_environment({"SAFEGEN_HOME": str(home)})
+    database = connect(config.database_url)
+    keys = KeyStore(config.keys)
+    log = Log(database, None, keys.log_origin(), verifiers=keys.log_verifiers())
+    with database.read() as session:
+        log.verify(session)
+        assert not releases.prepared(session)
+        rows = {
+            Path(row.path).name: row
+            for row in releases.list_outputs(session, state="released", limit=100_000)
+        }
+        for row in rows.values():
+            assert log.entry(session, row.log_index) == row.record
+    files = _visible(out)
+    assert set(files) == set(rows)
+    for name, sha256 in files.items():
+        assert rows[name].sha256 == sha256
+    assert not [path for path in (out / STAGING_NAME).glob("*/*") if path.is_file()]
+    database.close()
+
+
+def _no_half_written_file(out: Path) -> None:
+    """Before any recovery: whatever is visible decodes to its full length."""
+    import soundfile
+
+    for name in _visible(out):
+        frames = soundfile.info(str(out / name)).frames
+        assert frames == tones(0).waveform.shape[1]
+
+
+def _visible(out: Path) -> dict[str, str]:
+    if not out.is_dir():
+        return {}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in out.iterdir()
+        if path.suffix == ".wav"
+    }
+
+
+def _fork(work: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        work()
+        os._exit(0)
+    except BaseException as error:  # noqa: BLE001 (the parent reads the exit code)
+        print(f"child: {type(error).__name__}: {error}")  # noqa: T201
+        os._exit(1)
+
+
+def _wait(pid: int) -> int:
+    return os.waitpid(pid, 0)[1]
+
+
+def _child_must_pass(work: Callable[[], None]) -> None:
+    assert _wait(_fork(work)) == 0
+
+
+def test_the_tones_of_two_seeds_differ() -> None:
+    assert not np.array_equal(tones(1).waveform, tones(2).waveform)
