@@ -1,0 +1,187 @@
+"""Rows of the tamper-evident log: entries, the hashes above them, signed checkpoints.
+
+Only storage: what is hashed, signed and proved is ``safegen.provenance.log``'s. Rows
+are added and read, never changed; every function works inside the caller's session.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, insert, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from registry.tables import LogCheckpoint, LogEntry, LogNode, Output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryRow:
+    """One leaf.
+
+    Attributes:
+        position: From 0, without gaps.
+        entry: The bytes that are hashed.
+        leaf_hash: 32 bytes.
+    """
+
+    position: int
+    entry: bytes
+    leaf_hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRow:
+    """Hash of the complete subtree ``position`` of ``2**level`` leaves; level 0 is a leaf."""
+
+    level: int
+    position: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRow:
+    """A signed statement of size and root, as it was stored."""
+
+    size: int
+    root: bytes
+    note: str
+    created_at: datetime
+
+
+def size(session: Session) -> int:
+    """Count the entries, trusting that positions have no gaps."""
+    last = session.scalar(select(func.max(LogEntry.position)))
+    return 0 if last is None else last + 1
+
+
+def add_entries(session: Session, rows: Sequence[EntryRow]) -> None:
+    """Store leaves; a position that is taken raises the database's integrity error."""
+    session.execute(
+        insert(LogEntry),
+        [{"position": r.position, "entry": r.entry, "leaf_hash": r.leaf_hash} for r in rows],
+    )
+
+
+def add_nodes(session: Session, rows: Sequence[NodeRow]) -> None:
+    """Store hashes of level 1 and above."""
+    if rows:
+        session.execute(
+            insert(LogNode),
+            [{"level": r.level, "position": r.position, "hash": r.hash} for r in rows],
+        )
+
+
+def add_checkpoint(session: Session, row: CheckpointRow) -> None:
+    """Store a checkpoint; there is one for each size that was ever signed."""
+    session.execute(
+        insert(LogCheckpoint),
+        [{"size": row.size, "root": row.root, "note": row.note, "created_at": row.created_at}],
+    )
+
+
+def find_nodes(session: Session, wanted: Sequence[tuple[int, int]]) -> tuple[NodeRow, ...]:
+    """Fetch the hashes at (level, position), in no order; what is missing is left out."""
+    leaves = [position for level, position in wanted if level == 0]
+    above = [address for address in wanted if address[0] > 0]
+    found: list[NodeRow] = []
+    if leaves:
+        entries = session.execute(
+            select(LogEntry.position, LogEntry.leaf_hash).where(LogEntry.position.in_(leaves))
+        )
+        found += [NodeRow(level=0, position=row[0], hash=bytes(row[1])) for row in entries]
+    if above:
+        nodes = session.execute(
+            select(LogNode.level, LogNode.position, LogNode.hash).where(
+                tuple_(LogNode.level, LogNode.position).in_(above)
+            )
+        )
+        found += [NodeRow(level=r[0], position=r[1], hash=bytes(r[2])) for r in nodes]
+    return tuple(found)
+
+
+def nodes_of_level(session: Session, level: int, *, start: int, end: int) -> tuple[NodeRow, ...]:
+    """Fetch the hashes of one level, positions [start, end), in order."""
+    if level == 0:
+        rows = session.execute(
+            select(LogEntry.position, LogEntry.leaf_hash)
+            .where(LogEntry.position >= start, LogEntry.position < end)
+            .order_by(LogEntry.position)
+        )
+    else:
+        rows = session.execute(
+            select(LogNode.position, LogNode.hash)
+            .where(LogNode.level == level, LogNode.position >= start, LogNode.position < end)
+            .order_by(LogNode.position)
+        )
+    return tuple(NodeRow(level=level, position=r[0], hash=bytes(r[1])) for r in rows)
+
+
+def surplus_nodes(session: Session, log_size: int) -> tuple[tuple[int, int], ...]:
+    """List up to ten (level, position) that a log of this size cannot have."""
+    levels = range(1, max(1, log_size.bit_length()) + 1)
+    beyond = [(LogNode.level == n) & (LogNode.position >= log_size >> n) for n in levels]
+    rows = session.execute(
+        select(LogNode.level, LogNode.position)
+        .where(
+            or_(
+                *beyond,
+                LogNode.level > levels[-1],
+                LogNode.level < 1,
+                LogNode.position < 0,
+            )
+        )
+        .order_by(LogNode.level, LogNode.position)
+        .limit(10)
+    )
+    return tuple((row[0], row[1]) for row in rows)
+
+
+def entries(session: Session, *, start: int, end: int) -> tuple[EntryRow, ...]:
+    """Fetch the entries [start, end), in order."""
+    rows = session.execute(
+        select(LogEntry.position, LogEntry.entry, LogEntry.leaf_hash)
+        .where(LogEntry.position >= start, LogEntry.position < end)
+        .order_by(LogEntry.position)
+    )
+    return tuple(EntryRow(position=r[0], entry=bytes(r[1]), leaf_hash=bytes(r[2])) for r in rows)
+
+
+def last_checkpoint(session: Session) -> CheckpointRow | None:
+    """Fetch the checkpoint of the largest size; None for a log that was never written."""
+    row = session.execute(
+        select(LogCheckpoint).order_by(LogCheckpoint.size.desc()).limit(1)
+    ).scalar_one_or_none()
+    return None if row is None else _checkpoint(row)
+
+
+def checkpoints(session: Session, *, start: int, end: int) -> tuple[CheckpointRow, ...]:
+    """Fetch the checkpoints of sizes [start, end), in order."""
+    rows = session.execute(
+        select(LogCheckpoint)
+        .where(LogCheckpoint.size >= start, LogCheckpoint.size < end)
+        .order_by(LogCheckpoint.size)
+    ).scalars()
+    return tuple(_checkpoint(row) for row in rows)
+
+
+def position_of_output(session: Session, output_id: str) -> int | None:
+    """Say where an output's record is in the log; None if there is no such output."""
+    return session.scalar(select(Output.log_index).where(Output.id == output_id))
+
+
+def unlogged_outputs(session: Session) -> Iterator[str]:
+    """Yield outputs whose stored record is not the entry at their position in the log."""
+    rows = session.execute(
+        select(Output.id)
+        .outerjoin(LogEntry, LogEntry.position == Output.log_index)
+        .where(or_(LogEntry.entry.is_(None), LogEntry.entry != Output.record))
+        .order_by(Output.log_index)
+    )
+    for row in rows:
+        yield str(row[0])
+
+
+def _checkpoint(row: LogCheckpoint) -> CheckpointRow:
+    return CheckpointRow(
+        size=row.size, root=bytes(row.root), note=row.note, created_at=row.created_at
+    )
