@@ -1,0 +1,134 @@
+"""How does a model's opinion become one sample?
+
+Two samplers: one token after the other for plans, steps along a flow for latents. Both
+take the item's own ``torch.Generator`` and draw on the CPU, so an item is the same alone
+and among others, and the global seed is never touched.
+
+Source: classifier-free guidance, Ho and Salimans (2022), equation 6; Heun's method for
+flows, Karras et al. (2022), algorithm 1 without churn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from safegen.generation import compose
+from safegen.generation.planner import Planner
+from safegen.generation.renderer import Conditions, Renderer
+from safegen.generation.text import to_batch
+
+HEADER_TEMPERATURE: Final = 0.5
+NOTES_TEMPERATURE: Final = 0.9
+HEADER_GUIDANCE: Final = 1.5
+FLOW_STEPS: Final = 12
+FLOW_GUIDANCE: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowSettings:
+    """How a flow is followed.
+
+    Attributes:
+        steps: Euler steps from noise to music.
+        guidance: 1 = none; more exaggerates what plan and prompt ask for.
+    """
+
+    steps: int = FLOW_STEPS
+    guidance: float = FLOW_GUIDANCE
+
+
+def sample_plan(
+    planner: Planner,
+    prompt: str,
+    dice: torch.Generator,
+    *,
+    negative_prompt: str = "",
+    given: Sequence[int] = (),
+) -> compose.Plan:
+    """Write a plan for a prompt, token after token.
+
+    Attributes are drawn nearly greedily, because a prompt that names them means them;
+    chords and melody are drawn freely.
+
+    Args:
+        planner: The model.
+        prompt: What the user asked for.
+        dice: The item's own randomness.
+        negative_prompt: What guidance moves away from; nothing if empty.
+        given: First tokens of the plan, to continue from.
+
+    Returns:
+        A valid plan: tokens that may not stand at a position are never drawn.
+    """
+    with torch.inference_mode():
+        text = to_batch([prompt, negative_prompt])
+        states = planner.text(text)
+        tokens = list(given)
+        while len(tokens) < compose.PLAN_TOKENS:
+            header = len(tokens) < compose.HEADER_TOKENS
+            rows = 2 if header else 1
+            known = torch.tensor([tokens] * rows, dtype=torch.long).reshape(rows, -1)
+            logits = planner(states[:rows], text.mask[:rows], known)[:, -1]
+            chosen = logits[0]
+            if header:
+                legal = torch.isfinite(logits[0])
+                wanted, unwanted = logits.log_softmax(dim=-1)
+                guided = unwanted + HEADER_GUIDANCE * (wanted - unwanted)
+                chosen = torch.where(legal, guided, torch.tensor(float("-inf")))
+            temperature = HEADER_TEMPERATURE if header else NOTES_TEMPERATURE
+            tokens.append(_draw(chosen / temperature, dice))
+    return compose.from_tokens(tokens)
+
+
+def sample_latents(
+    renderer: Renderer,
+    conditions: Conditions,
+    dice: torch.Generator,
+    *,
+    settings: FlowSettings,
+    progress: Callable[[float], None] | None = None,
+) -> Tensor:
+    """Follow the flow from noise to latents, for one item.
+
+    Noise is drawn frame after frame, so a longer clip starts from the same noise.
+
+    Args:
+        renderer: The model.
+        conditions: Of one item of t frames.
+        dice: The item's own randomness.
+        settings: Steps and guidance.
+        progress: Called with the share of steps done.
+
+    Returns:
+        Latents of shape (t, latent).
+    """
+    frames = conditions.roll.shape[1]
+    x = torch.randn((1, frames, renderer.config.latent), generator=dice)
+    guided = settings.guidance != 1.0
+    both = conditions.and_also(conditions.unconditional()) if guided else conditions
+    # Small steps at the ends, where the velocity turns most.
+    times = 0.5 - 0.5 * torch.cos(torch.linspace(0, torch.pi, settings.steps + 1))
+    times = 0.5 * times + 0.5 * torch.linspace(0, 1, settings.steps + 1)
+    with torch.inference_mode():
+        for i in range(settings.steps):
+            time = times[i].expand(len(both.has_plan))
+            velocity = renderer(x.expand(len(both.has_plan), -1, -1), time, both)
+            if guided:
+                wanted, unwanted = velocity.chunk(2)
+                velocity = unwanted + settings.guidance * (wanted - unwanted)
+            x = x + (times[i + 1] - times[i]) * velocity
+            if progress is not None:
+                progress((i + 1) / settings.steps)
+        return (x * renderer.scale + renderer.mean)[0]
+
+
+def _draw(logits: Tensor, dice: torch.Generator) -> int:
+    """Draw an index by its log-odds, with one uniform number."""
+    ranks = logits.double().softmax(dim=-1).cumsum(dim=-1)
+    point = torch.rand((), generator=dice, dtype=torch.float64) * ranks[-1]
+    return int(torch.searchsorted(ranks, point).clamp_max(len(ranks) - 1))
