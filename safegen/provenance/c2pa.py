@@ -22,7 +22,7 @@ from typing import Any, Final, Literal
 
 from safegen.audio import FileFormat
 from safegen.errors import IntegrityError, SafegenError
-from safegen.provenance.keys import KeyStore
+from safegen.provenance.keys import ManifestKey
 
 C2paState = Literal["trusted", "valid", "invalid", "absent", "unreadable"]
 Origin = Literal["generated", "foreign"]
@@ -114,7 +114,8 @@ def sign(
     *,
     file_format: FileFormat,
     claim: ClaimFacts,
-    keys: KeyStore,
+    key: ManifestKey,
+    trust_anchors: str,
     parent: Path | None = None,
     timestamp_url: str | None = None,
 ) -> None:
@@ -129,8 +130,8 @@ def sign(
             durable is the caller's.
         file_format: Of both.
         claim: What to say.
-        keys: Their C2PA leaf signs; the result is checked against their root before it
-            is kept.
+        key: Signs.
+        trust_anchors: PEM; the result is checked against them before it is kept.
         parent: The file that was handed in, for origin "foreign"; its own manifest,
             if it has one, is carried along.
         timestamp_url: An RFC 3161 authority. Without one, the signature is valid for
@@ -142,7 +143,6 @@ def sign(
     """
     import c2pa
 
-    key, trust_anchors = keys.manifest_key(), keys.trust_anchors()
     settings = _settings(trust_anchors, allowed_host=timestamp_url)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
