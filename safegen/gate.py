@@ -25,13 +25,12 @@ import functools
 import importlib.metadata
 import os
 import secrets
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +46,7 @@ from registry.releases import NewOutput
 from registry.session import Database, connect
 from safegen import memorization, policy, watermark
 from safegen.audio import Audio, FileFormat, checked, encode
+from safegen.checking import run_check
 from safegen.config import Config, from_environment
 from safegen.errors import InputError, ReleaseBlockedError
 from safegen.generation.base import Generation, Generator, ModelFacts, Request
@@ -63,73 +63,14 @@ from safegen.recording import (
     Item,
     Judgement,
     LicensedMatch,
+    Release,
     body,
-    check_json,
-    memorization_json,
     model_row,
     payload_hex,
     row,
 )
 
-CHECK_SECONDS: Final = 60.0
-"""A check that has not answered by then counts as ``timeout``."""
-
 MAX_PROMPT_CHARACTERS: Final = 4000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """What the gate did with one output; refusals included.
-
-    Attributes:
-        item: What was asked.
-        judgement: What was found and decided.
-        finished: The file; None if it was refused.
-        position: Of the record in the log.
-        tree_size: Of the log after the last entry about this output.
-        receipt: Path of the sidecar; None if refused.
-        timings_ms: Wall time of each step, milliseconds.
-    """
-
-    item: Item
-    judgement: Judgement
-    finished: Finished | None
-    position: int
-    tree_size: int
-    receipt: Path | None
-    timings_ms: Mapping[str, float]
-
-    @property
-    def is_released(self) -> bool:
-        """Whether the file lies in the output folder."""
-        return self.finished is not None
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the object that ``generate`` and ``release`` print."""
-        finished, mark = self.finished, self.finished.mark if self.finished else None
-        return {
-            "record_id": self.item.record_id,
-            "decision": self.judgement.decision.action.value,
-            "path": str(finished.path) if finished else None,
-            "sha256": finished.sha256 if finished else None,
-            "model": self.item.facts.name,
-            "seed": self.item.seed,
-            "seconds": round(self.item.seconds, 3),
-            "watermark": {
-                "payload": payload_hex(finished.payload) if finished else None,
-                "detected": mark is not None and mark.detected,
-                "p_value": mark.p_value if mark else None,
-            },
-            "checks": [check_json(check) for check in self.judgement.checks],
-            "reasons": [
-                {"rule": reason.rule, "check": reason.check, "problem": reason.problem}
-                for reason in self.judgement.decision.reasons
-            ],
-            "matches": [match.to_json() for match in self.judgement.matches],
-            "memorization": memorization_json(self.judgement.memorization),
-            "log": {"index": self.position, "tree_size": self.tree_size},
-            "timings_ms": {name: round(ms, 1) for name, ms in self.timings_ms.items()},
-        }
 
 
 @dataclass(slots=True)
@@ -170,7 +111,7 @@ class Gate:
         )
         self._mark_keys = keys.watermark_keys()
         self._mark_key = keys.current_watermark_key()
-        self._manifest_key = keys.manifest_key()
+        self._keys = keys
         self._trust_anchors = keys.trust_anchors()
         self._publisher = Publisher(database, self._log, on_step=self._on_step, now=_now)
         self._matcher = CatalogMatcher(database)
@@ -377,8 +318,7 @@ class Gate:
                 stage.final,
                 file_format=file_format,
                 claim=self._claim(case, payload),
-                key=self._manifest_key,
-                trust_anchors=self._trust_anchors,
+                keys=self._keys,
             )
         self._on_step("signed")
 
@@ -527,29 +467,8 @@ class Gate:
     # --------------------------------------------------------------------------------
 
     def _check(self, case: _Case, name: str, check: Callable[[], CheckResult]) -> None:
-        """Run one check; whatever happens inside becomes an outcome."""
-        answers: list[CheckResult] = []
-
-        def run() -> None:
-            try:
-                answers.append(check())
-            except Exception as error:  # noqa: BLE001 (an outcome: the policy decides)
-                detail = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-                answers.append(CheckResult(name=name, outcome=Outcome.ERROR, detail=detail))
-
         with _timed(case, name):
-            worker = threading.Thread(target=run, name=f"check-{name}", daemon=True)
-            worker.start()
-            worker.join(CHECK_SECONDS)
-        case.checks[name] = (
-            answers[0]
-            if answers
-            else CheckResult(
-                name=name,
-                outcome=Outcome.TIMEOUT,
-                detail=f"no answer within {CHECK_SECONDS:g} s",
-            )
-        )
+            case.checks[name] = run_check(name, check)
 
     def _salt(self, record_id: str) -> bytes:
         return record.commitment_salt(self._commitment_key, record_id=record_id, name="prompt")

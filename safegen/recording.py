@@ -126,6 +126,61 @@ class Judgement:
     memorization: MemorizationFinding | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What the gate did with one output; refusals included.
+
+    Attributes:
+        item: What was asked.
+        judgement: What was found and decided.
+        finished: The file; None if it was refused.
+        position: Of the record in the log.
+        tree_size: Of the log after the last entry about this output.
+        receipt: Path of the sidecar; None if refused.
+        timings_ms: Wall time of each step, milliseconds.
+    """
+
+    item: Item
+    judgement: Judgement
+    finished: Finished | None
+    position: int
+    tree_size: int
+    receipt: Path | None
+    timings_ms: Mapping[str, float]
+
+    @property
+    def is_released(self) -> bool:
+        """Whether the file lies in the output folder."""
+        return self.finished is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the object that ``generate`` and ``release`` print."""
+        finished, mark = self.finished, self.finished.mark if self.finished else None
+        return {
+            "record_id": self.item.record_id,
+            "decision": self.judgement.decision.action.value,
+            "path": str(finished.path) if finished else None,
+            "sha256": finished.sha256 if finished else None,
+            "model": self.item.facts.name,
+            "seed": self.item.seed,
+            "seconds": round(self.item.seconds, 3),
+            "watermark": {
+                "payload": payload_hex(finished.payload) if finished else None,
+                "detected": mark is not None and mark.detected,
+                "p_value": mark.p_value if mark else None,
+            },
+            "checks": [check_json(check) for check in self.judgement.checks],
+            "reasons": [
+                {"rule": reason.rule, "check": reason.check, "problem": reason.problem}
+                for reason in self.judgement.decision.reasons
+            ],
+            "matches": [match.to_json() for match in self.judgement.matches],
+            "memorization": memorization_json(self.judgement.memorization),
+            "log": {"index": self.position, "tree_size": self.tree_size},
+            "timings_ms": {name: round(ms, 1) for name, ms in self.timings_ms.items()},
+        }
+
+
 def body(
     item: Item, judgement: Judgement, finished: Finished | None, *, version: str
 ) -> dict[str, Any]:
