@@ -111,7 +111,7 @@ class Gate:
         )
         self._mark_keys = keys.watermark_keys()
         self._mark_key = keys.current_watermark_key()
-        self._keys = keys
+        self._manifest_key = keys.manifest_key()
         self._trust_anchors = keys.trust_anchors()
         self._publisher = Publisher(database, self._log, on_step=self._on_step, now=_now)
         self._matcher = CatalogMatcher(database)
@@ -318,7 +318,8 @@ class Gate:
                 stage.final,
                 file_format=file_format,
                 claim=self._claim(case, payload),
-                keys=self._keys,
+                key=self._manifest_key,
+                trust_anchors=self._trust_anchors,
             )
         self._on_step("signed")
 
