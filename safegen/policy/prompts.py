@@ -134,7 +134,7 @@ def voice_clone_request(prompt: str) -> str:
     patterns want a verb of copying together with a voice, the voice *of* somebody, or a
     singer's name after "sung by".
     """
-    spaced = " ".join(_words(prompt))
+    spaced = " ".join(_join_letters(_words(prompt)))
     for pattern in _VOICE_PATTERNS:
         for hit in pattern.finditer(spaced):
             if not _GENERIC_VOICE.search(hit.group()):
@@ -145,7 +145,7 @@ def voice_clone_request(prompt: str) -> str:
 
 
 _COPY: Final = (
-    r"(?:clon\w+|imitat\w+|mimic\w*|impersonat\w+|replicat\w+|recreat\w+|reproduc\w+|duplicat\w+|"
+    r"(?:clon\w+|imitat(?:e|es|ed|ing)|imitation of|mimic\w*|impersonat\w+|replicat\w+|recreat\w+|reproduc\w+|duplicat\w+|"
     r"copy|copies|copying|emulat\w+|simulat\w+|fak(?:e|ing|ed)|deepfak\w+|steal\w*|"
     r"imita\w*|clona\w*|copia\w*|imite\w*|clone\w*|imitier\w*|klon\w*|nachahm\w*|nachmach\w*)"
 )
