@@ -145,9 +145,10 @@ def voice_clone_request(prompt: str) -> str:
 
 
 _COPY: Final = (
-    r"(?:clon\w+|imitat(?:e|es|ed|ing)|imitation of|mimic\w*|impersonat\w+|replicat\w+|recreat\w+|reproduc\w+|duplicat\w+|"
+    r"(?:clon\w+|imitat(?:e|es|ed|ing)|imitation of|mimic\w*|impersonat\w+|replicat\w+|"
+    r"recreat\w+|reproduc\w+|duplicat\w+|"
     r"copy|copies|copying|emulat\w+|simulat\w+|fak(?:e|ing|ed)|deepfak\w+|steal\w*|"
-    r"imita\w*|clona\w*|copia\w*|imite\w*|clone\w*|imitier\w*|klon\w*|nachahm\w*|nachmach\w*)"
+    r"imita[rns]?|imitando|clona\w*|copia\w*|imite\w*|clone\w*|imitier\w*|klon\w*|nachahm\w*|nachmach\w*)"
 )
 _VOICE: Final = (
     r"(?:voices?|vocals?|singing|timbre|vocal tone|speech|speaking|rapping|"
