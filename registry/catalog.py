@@ -180,21 +180,32 @@ def add_work(session: Session, work: NewWork, *, at: datetime, revive: bool = Fa
     found = session.scalar(select(Work).where(Work.content_sha256 == work.content_sha256))
     if found is None:
         return _insert(session, work, at)
-    _refuse_other_holders(session, found, work)
-    if found.removed_at is not None:
-        if not revive:
-            msg = (
-                f"{work.source_name}: work {found.id} was removed on {found.removed_at:%Y-%m-%d}\n"
-                "Give --revive to bring it back."
-            )
-            raise ConflictError(msg)
-        found.removed_at = None
-        relicense(session, found.id, work.licenses, at=at)
-        _log_change(session, "added", found.id, at)
-        return AddedWork(work_id=found.id, created=True)
-    terms = {row.terms_sha256 for row in _licenses(session, found.id)}
+    row = _rows(session, [found])[0]
+    if found.removed_at is None or not revive:
+        return compare(row, work)
+    _refuse_other_holders(row, work)
+    found.removed_at = None
+    relicense(session, found.id, work.licenses, at=at)
+    _log_change(session, "added", found.id, at)
+    return AddedWork(work_id=found.id, created=True)
+
+
+def compare(row: WorkRow, work: NewWork) -> AddedWork:
+    """Say what adding ``work`` means where ``row`` is that recording already.
+
+    Raises:
+        ConflictError: If the rights-holders differ, or the work was removed.
+    """
+    _refuse_other_holders(row, work)
+    if row.removed_at is not None:
+        msg = (
+            f"{work.source_name}: work {row.work_id} was removed on {row.removed_at:%Y-%m-%d}\n"
+            "Give --revive to bring it back."
+        )
+        raise ConflictError(msg)
+    terms = {license_.terms_sha256 for license_ in row.licenses}
     differs = any(new.terms_digest() not in terms for new in work.licenses)
-    return AddedWork(work_id=found.id, created=False, license_differs=differs)
+    return AddedWork(work_id=row.work_id, created=False, license_differs=differs)
 
 
 def remove_work(session: Session, work_id: str, *, at: datetime) -> None:
@@ -427,7 +438,7 @@ def _insert_licenses(
                 terms_sha256=new.terms_digest(),
                 territories=list(new.territories),
                 uses=list(new.uses),
-                valid_from=new.valid_from,
+                valid_from=new.valid_from or at,
                 valid_until=new.valid_until,
                 recorded_at=at,
             )
@@ -538,13 +549,13 @@ def is_isrc(text: str) -> bool:
     )
 
 
-def _refuse_other_holders(session: Session, found: Work, work: NewWork) -> None:
+def _refuse_other_holders(row: WorkRow, work: NewWork) -> None:
     """Refuse a second claim on the same recording; who is right is not ours to decide."""
-    held = {row.rights_holder_id: row.rights_holder for row in _rows(session, [found])[0].rights}
+    held = {right.rights_holder_id: right.rights_holder for right in row.rights}
     claimed = {rights_holder_id(right.rights_holder) for right in work.rights}
     if claimed != set(held):
         msg = (
-            f"{work.source_name}: this recording is in the catalog as work {found.id} of "
+            f"{work.source_name}: this recording is in the catalog as work {row.work_id} of "
             f"{', '.join(held.values())}\nSettle who holds it before adding it again."
         )
         raise ConflictError(msg)

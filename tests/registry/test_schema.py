@@ -112,7 +112,7 @@ def test_a_database_of_another_shape_is_refused_with_the_command(
     with connect(database_url) as database, database.ddl() as connection:
         connection.execute(text("DELETE FROM alembic_version"))
         if found:
-            connection.execute(text(f"INSERT INTO alembic_version VALUES ('{found}')"))
+            connection.execute(text("INSERT INTO alembic_version VALUES (:v)"), {"v": found})
 
     with pytest.raises(SchemaOutdatedError, match=words) as caught:
         schema.open_database(database_url)

@@ -1,0 +1,290 @@
+"""Add declared recordings to the catalog: hash, listen, store, one at a time.
+
+Each recording is a transaction of its own, and one whose bytes are known is not
+decoded again, so an interrupted import is finished by running it again.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from datetime import datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+
+from registry import catalog
+from registry.catalog import NewFingerprint, NewWork
+from registry.errors import ConflictError, InvalidError
+from registry.session import Database
+from safegen.audio import sha256_file, walk
+from safegen.declarations import Declaration, Tags, Terms, read_tags
+from safegen.errors import InputError, SafegenError
+
+MAX_TEXT: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """What became of one declaration.
+
+    Attributes:
+        created: False if the recording was in the catalog before.
+        license_differs: It was there before, under other terms than declared now.
+        problem: Why it was not added, "" if it is in the catalog; ``work_id`` is
+            then empty.
+        size_bytes: Of the file, for progress.
+    """
+
+    file: Path
+    source: str
+    work_id: str
+    title: str
+    isrc: str
+    rights_holder: str
+    seconds: float
+    created: bool
+    license_differs: bool
+    problem: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Heard:
+    """What a worker process learned about one file."""
+
+    tags: Tags
+    seconds: float
+    fingerprint: NewFingerprint
+    problem: str
+
+
+def declare(
+    paths: tuple[Path, ...], terms: Terms, *, title: str = "", artist: str = "", isrc: str = ""
+) -> tuple[Declaration, ...]:
+    """Say the same of every audio file named or found below the folders named.
+
+    Raises:
+        InputError: If nothing is there, or one title or ISRC is given for several files.
+    """
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder", remedy="Check the path.")
+    found = tuple(walk(paths))
+    if not found:
+        names = ", ".join(str(path) for path in paths)
+        raise InputError(f"{names}: no audio file found", remedy="Name a file or another folder.")
+    if len(found) > 1 and (title or isrc):
+        raise InputError(
+            f"one title or ISRC cannot stand for {len(found)} files",
+            remedy="Put them into the files' tags, or use `safegen catalog import` with a CSV.",
+        )
+    return tuple(
+        Declaration(path=path, source=str(path), terms=terms, title=title, artist=artist, isrc=isrc)
+        for path in found
+    )
+
+
+def add(
+    database: Database,
+    declarations: Iterable[Declaration],
+    *,
+    now: Callable[[], datetime],
+    jobs: int,
+    revive: bool = False,
+) -> Iterator[Added]:
+    """Add recordings in their order; a bad one is reported and does not stop the rest.
+
+    Args:
+        database: An up-to-date registry.
+        declarations: What to add.
+        now: Clock, aware.
+        jobs: Processes that decode and listen; 1 works in this one.
+        revive: Bring removed works back.
+
+    Yields:
+        One ``Added`` for each declaration, in order.
+    """
+    if jobs <= 1:
+        for declaration in declarations:
+            digest, result = _known(database, declaration, revive=revive)
+            yield result or _store(
+                database, declaration, digest, _listen(declaration.path), now(), revive=revive
+            )
+        return
+    # Spawned, since a forked child would inherit the database's connections.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        waiting: list[tuple[Declaration, str, Added | Future[_Heard]]] = []
+        try:
+            for declaration in declarations:
+                digest, result = _known(database, declaration, revive=revive)
+                waiting.append(
+                    (declaration, digest, result or pool.submit(_listen, declaration.path))
+                )
+                # Bounded, so that an import of a million files holds few of them.
+                if len(waiting) > 2 * jobs:
+                    yield _finish(database, waiting.pop(0), now(), revive=revive)
+            while waiting:
+                yield _finish(database, waiting.pop(0), now(), revive=revive)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def default_jobs(files: int) -> int:
+    """How many processes pay for their start: one for each core, if there is enough to do."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return max(1, min(cores, files // 8))
+
+
+def total_bytes(declarations: Iterable[Declaration]) -> int:
+    """Sum of the files' sizes, the measure of progress."""
+    return sum(_size(declaration.path) for declaration in declarations)
+
+
+def _known(
+    database: Database, declaration: Declaration, *, revive: bool
+) -> tuple[str, Added | None]:
+    """Hash a file, and skip listening if the catalog has it and nothing would change."""
+    try:
+        digest = sha256_file(declaration.path)
+    except OSError as error:
+        problem = f"{declaration.path}: cannot be read ({error.strerror or error})"
+        return "", _failed(declaration, problem)
+    with database.read() as session:
+        work = catalog.find_by_sha256(session, digest)
+    if work is None or (work.removed_at is not None and revive):
+        return digest, None
+    new = NewWork(
+        title=work.title,
+        rights=declaration.terms.rights,
+        licenses=(declaration.terms.license,),
+        fingerprints=(),
+        seconds=work.seconds,
+        content_sha256=digest,
+        source_name=declaration.path.name,
+    )
+    try:
+        found = catalog.compare(work, new)
+    except ConflictError as error:
+        return digest, _failed(declaration, str(error))
+    return digest, Added(
+        file=declaration.path,
+        source=declaration.source,
+        work_id=work.work_id,
+        title=work.title,
+        isrc=work.isrc,
+        rights_holder=work.rights_holder,
+        seconds=work.seconds,
+        created=False,
+        license_differs=found.license_differs,
+        problem="",
+        size_bytes=_size(declaration.path),
+    )
+
+
+def _finish(
+    database: Database,
+    job: tuple[Declaration, str, Added | Future[_Heard]],
+    at: datetime,
+    *,
+    revive: bool,
+) -> Added:
+    declaration, digest, result = job
+    if isinstance(result, Added):
+        return result
+    try:
+        heard = result.result()
+    except BrokenProcessPool as error:
+        raise SafegenError(
+            f"a process that decoded a file near {declaration.path} was killed",
+            remedy="Run the command again with --jobs 1: what was added is kept.",
+        ) from error
+    return _store(database, declaration, digest, heard, at, revive=revive)
+
+
+def _listen(path: Path) -> _Heard:
+    """Decode and fingerprint one file; runs in a worker process."""
+    from detectors.errors import DetectorError
+    from safegen.audio import load
+    from safegen.matching import catalog_fingerprint
+
+    nothing = NewFingerprint(engine="", items=b"")
+    try:
+        audio = load(path)
+        fingerprint = catalog_fingerprint(audio)
+    except InputError as error:
+        return _Heard(tags=Tags(), seconds=0.0, fingerprint=nothing, problem=str(error))
+    except DetectorError as error:
+        return _Heard(tags=Tags(), seconds=0.0, fingerprint=nothing, problem=f"{path}: {error}")
+    if not fingerprint.items:
+        problem = f"{path}: {audio.seconds:.2f} s of sound are too short to be recognized"
+        return _Heard(tags=Tags(), seconds=0.0, fingerprint=nothing, problem=problem)
+    return _Heard(tags=read_tags(path), seconds=audio.seconds, fingerprint=fingerprint, problem="")
+
+
+def _store(
+    database: Database,
+    declaration: Declaration,
+    digest: str,
+    heard: _Heard,
+    at: datetime,
+    *,
+    revive: bool,
+) -> Added:
+    if heard.problem:
+        return _failed(declaration, heard.problem)
+    work = NewWork(
+        title=(declaration.title or heard.tags.title or declaration.path.stem)[:MAX_TEXT],
+        artist=(declaration.artist or heard.tags.artist)[:MAX_TEXT],
+        isrc=declaration.isrc or heard.tags.isrc,
+        iswc=declaration.iswc,
+        rights=declaration.terms.rights,
+        licenses=(declaration.terms.license,),
+        fingerprints=(heard.fingerprint,),
+        seconds=heard.seconds,
+        content_sha256=digest,
+        source_name=declaration.path.name[:MAX_TEXT],
+    )
+    try:
+        with database.begin() as session:
+            result = catalog.add_work(session, work, at=at, revive=revive)
+            row = catalog.get_work(session, result.work_id)
+    except (ConflictError, InvalidError) as error:
+        return _failed(declaration, str(error))
+    return Added(
+        file=declaration.path,
+        source=declaration.source,
+        work_id=row.work_id,
+        title=row.title,
+        isrc=row.isrc,
+        rights_holder=row.rights_holder,
+        seconds=row.seconds,
+        created=result.created,
+        license_differs=result.license_differs,
+        problem="",
+        size_bytes=_size(declaration.path),
+    )
+
+
+def _failed(declaration: Declaration, problem: str) -> Added:
+    return Added(
+        file=declaration.path,
+        source=declaration.source,
+        work_id="",
+        title=declaration.title,
+        isrc=declaration.isrc,
+        rights_holder=", ".join(right.rights_holder for right in declaration.terms.rights),
+        seconds=0.0,
+        created=False,
+        license_differs=False,
+        problem=problem,
+        size_bytes=_size(declaration.path),
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
