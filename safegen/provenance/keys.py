@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safegen.errors import InputError, SafegenError
 from safegen.provenance import authority
 from safegen.provenance.authority import Identity
-from safegen.provenance.notes import NoteSigner, NoteVerifier
+from safegen.provenance.notes import NoteSigner, NoteVerifier, parse_verifier
 
 KeyKind = Literal["watermark", "commitment", "log", "ca", "c2pa"]
 RotatableKind = Literal["watermark", "log", "c2pa"]
@@ -239,6 +239,10 @@ class KeyStore:
         """Give every public key that ever signed for the log, oldest first."""
         return tuple(_verifier(file) for file in self._all("log"))
 
+    def log_public_key(self) -> str:
+        """Give the same as text to hand to auditors: one verifier key a line."""
+        return "".join(f"{verifier.text}\n" for verifier in self.log_verifiers())
+
     def manifest_key(self) -> ManifestKey:
         """Give the key and certificates that sign C2PA manifests."""
         file = self._current("c2pa")
@@ -366,8 +370,6 @@ def _secret(file: _KeyFile) -> bytes:
 
 
 def _verifier(file: _KeyFile) -> NoteVerifier:
-    from safegen.provenance.notes import parse_verifier
-
     return parse_verifier(file.public)
 
 

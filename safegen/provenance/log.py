@@ -356,7 +356,7 @@ class Log:
             statement = open_checkpoint(row.note, self.verifiers, origin=self.origin)
         except IntegrityError as error:
             raise IntegrityError(
-                f"log checkpoint of {row.size} entries: {error.problem}"
+                f"log checkpoint of {row.size} entries: {error.problem}", remedy=error.remedy
             ) from error
         if (statement.size, statement.root) != (row.size, row.root):
             raise IntegrityError(

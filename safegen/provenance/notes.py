@@ -134,6 +134,21 @@ def parse_verifier(text: str) -> NoteVerifier:
     return verifier
 
 
+def parse_verifiers(text: str) -> tuple[NoteVerifier, ...]:
+    """Read one key a line; a log whose key was rotated has several.
+
+    Raises:
+        InputError: If there is none, one cannot be read, or they are of different logs.
+    """
+    found = tuple(parse_verifier(line) for line in text.splitlines() if line.strip())
+    if len({verifier.name for verifier in found}) != 1:
+        raise InputError(
+            f"{len(found)} public keys of {len({v.name for v in found})} logs, one log is needed",
+            remedy="Give the log's public key as `safegen keys list` prints it.",
+        )
+    return found
+
+
 def open_note(note: str, verifiers: Sequence[NoteVerifier]) -> str:
     """Return the text of a note that a known key has signed.
 
@@ -163,7 +178,10 @@ def open_note(note: str, verifiers: Sequence[NoteVerifier]) -> str:
             raise IntegrityError(f"note: the signature of {name} does not fit") from error
         is_signed = True
     if not is_signed:
-        raise IntegrityError("note: signed by no key that is known here")
+        raise IntegrityError(
+            "note: signed by no key that is known here",
+            remedy="If the log's key was rotated, restart this process to load the new one.",
+        )
     return text
 
 
