@@ -48,7 +48,7 @@ SPAN_SECONDS: Final = (FRAME + (FRAMES_PER_ITEM - 1) * HOP) / SAMPLE_RATE
 SILENCE: Final = 627_964_279
 """The item of digital silence."""
 QUERY_SHIFTS: Final = (0, 341, 683, 1024)
-"""In samples. A quarter of a hop apart: an exact item of a clean excerpt cut anywhere goes from 36 % to 87 %."""
+"""In samples, a quarter of a hop apart: exact items of a clean excerpt go from 36 to 87 %."""
 
 _ALGORITHM: Final = 1  # CHROMAPRINT_ALGORITHM_TEST2, the default
 _BANDS: Final = 12
@@ -143,7 +143,7 @@ def pcm(waveform: Waveform, sample_rate: int) -> Pcm:
         divisor = math.gcd(sample_rate, SAMPLE_RATE)
         up, down = SAMPLE_RATE // divisor, sample_rate // divisor
         mono = resample_poly(mono, up, down, window=_low_pass(sample_rate, up))
-    return np.rint(np.clip(mono, -1.0, 1.0) * 32_767).astype(np.int16)
+    return np.asarray(np.rint(np.clip(mono, -1.0, 1.0) * 32_767), dtype=np.int16)
 
 
 def decode(text: str) -> Items:
@@ -182,9 +182,7 @@ def decode(text: str) -> Items:
         raise DetectorError(f"fingerprint names bit {int(bits.max())} of 32")
     changed = np.zeros(count, np.uint64)
     present = gaps > 0
-    np.bitwise_or.at(
-        changed, owner[present], np.uint64(1) << (bits[present] - 1).astype(np.uint64)
-    )
+    np.bitwise_or.at(changed, owner[present], np.uint64(1) << (bits[present] - 1).astype(np.uint64))
     return np.bitwise_xor.accumulate(changed.astype(np.uint32))
 
 
