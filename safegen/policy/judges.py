@@ -234,14 +234,19 @@ def judge_memorization(policy: Policy, finding: MemorizationFinding | None) -> C
             detail="the generator's training items are not known here",
         )
     limit = policy.memorization.max_score
-    clear = finding.score <= limit and not finding.flag
+    if not finding.nearest_item:
+        return CheckResult(
+            name="memorization",
+            outcome=Outcome.SKIPPED,
+            detail="nothing of the output could be compared with the training items",
+        )
     return CheckResult(
         name="memorization",
-        outcome=Outcome.PASS if clear else Outcome.FAIL,
+        outcome=Outcome.PASS if finding.score <= limit else Outcome.FAIL,
         score=finding.score,
         threshold=limit,
-        detail=f"agreement {finding.score:.2f} with training item {finding.nearest_item or '-'}, "
-        f"limit {limit:g}" + (" (flagged by the detector)" if finding.flag else ""),
+        detail=f"agreement {finding.score:.2f} with training item {finding.nearest_item}, "
+        f"limit {limit:g}",
         evidence={"nearest_item": finding.nearest_item, "flag": finding.flag},
     )
 

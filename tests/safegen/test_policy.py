@@ -476,10 +476,10 @@ def test_quoting_more_never_helps(seconds: list[float], more: float) -> None:
     [
         (Remembered(), Outcome.PASS),
         (Remembered(score=0.51), Outcome.FAIL),
-        (Remembered(score=0.1, flag=True), Outcome.FAIL),
+        (Remembered(score=0.0, nearest_item=""), Outcome.SKIPPED),
         (Remembered(score=math.nan), Outcome.FAIL),
     ],
-    ids=["far", "near", "flagged by the detector", "not a number"],
+    ids=["far", "near", "nothing compared", "not a number"],
 )
 def test_a_copy_of_a_training_item_fails(finding: Remembered, outcome: Outcome) -> None:
     assert judge_memorization(STRICT, finding).outcome is outcome
