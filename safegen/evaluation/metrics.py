@@ -1,0 +1,58 @@
+"""What can be said of a rate that was counted on few clips?"""
+
+from dataclasses import dataclass
+from math import sqrt
+
+_Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """A share with its 95 % Wilson score interval.
+
+    Attributes:
+        hits: How often it happened, 0 <= hits <= n.
+        n: How often it was tried, > 0.
+        rate: hits / n.
+        low: Lower end of the interval, in [0, 1].
+        high: Upper end of the interval, in [0, 1].
+    """
+
+    hits: int
+    n: int
+    rate: float
+    low: float
+    high: float
+
+    def as_json(self) -> dict[str, float | int]:
+        """Round for a report."""
+        return {
+            "n": self.n,
+            "hits": self.hits,
+            "rate": round(self.rate, 4),
+            "low95": round(self.low, 4),
+            "high95": round(self.high, 4),
+        }
+
+
+def wilson(hits: int, n: int) -> Rate:
+    """Compute the 95 % score interval, which stays honest at 0 and at n.
+
+    Raises:
+        ValueError: If n < 1 or hits is not in [0, n].
+
+    Source: Wilson 1927, JASA 22(158), equation for the score interval.
+    """
+    if n < 1 or not 0 <= hits <= n:
+        msg = f"{hits} of {n} is not a rate"
+        raise ValueError(msg)
+    share = hits / n
+    center = (share + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
+    half = _Z95 / (1 + _Z95**2 / n) * sqrt(share * (1 - share) / n + _Z95**2 / (4 * n * n))
+    return Rate(
+        hits=hits,
+        n=n,
+        rate=share,
+        low=0.0 if hits == 0 else max(0.0, center - half),
+        high=1.0 if hits == n else min(1.0, center + half),
+    )
