@@ -28,7 +28,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -66,6 +66,7 @@ from safegen.recording import (
     Release,
     body,
     model_row,
+    now,
     payload_hex,
     row,
 )
@@ -101,20 +102,20 @@ class Gate:
         quarantine: Path,
         on_step: Callable[[str], None] | None = None,
     ) -> None:
-        self._database = database
+        self.database = database
         self._commitment_key = keys.commitment_key()
         self._policy = judge
         self._quarantine = quarantine
         self._on_step = on_step or (lambda _: None)
-        self._log = Log(
+        self.log = Log(
             database, keys.log_signer(), keys.log_origin(), verifiers=keys.log_verifiers()
         )
-        self._mark_keys = keys.watermark_keys()
+        self.mark_keys = keys.watermark_keys()
         self._mark_key = keys.current_watermark_key()
         self._manifest_key = keys.manifest_key()
         self._trust_anchors = keys.trust_anchors()
-        self._publisher = Publisher(database, self._log, on_step=self._on_step, now=_now)
-        self._matcher = CatalogMatcher(database)
+        self.publisher = Publisher(database, self.log, on_step=self._on_step, now=now)
+        self.matcher = CatalogMatcher(database)
         self._swept: set[Path] = set()
 
     @classmethod
@@ -141,6 +142,7 @@ class Gate:
             environment["SAFEGEN_HOME"] = str(home)
         config: Config = from_environment(environment)
         keys = KeyStore(config.keys)
+        keys.log_origin()  # before anything is opened: without keys nothing is promised
         database = connect(config.database_url)
         schema.check(database)
         gate = cls(
@@ -150,7 +152,7 @@ class Gate:
             quarantine=config.quarantine,
             on_step=on_step,
         )
-        gate._publisher.recover()
+        gate.publisher.recover()
         return gate
 
     def release(
@@ -231,7 +233,7 @@ class Gate:
 
     def close(self) -> None:
         """Close the database."""
-        self._database.close()
+        self.database.close()
 
     # 1 ------------------------------------------------------------------------------
 
@@ -243,14 +245,14 @@ class Gate:
                 f"the prompt has {len(prompt)} characters, at most {MAX_PROMPT_CHARACTERS}",
                 remedy="Shorten the prompt.",
             )
-        at = _now()
+        at = now()
         record_id = record.new_record_id(at, secrets.token_bytes(10))
         item = Item(
             record_id=record_id,
             time=at,
             facts=facts,
             prompt_commitment=(
-                record.commit("prompt", prompt, salt=self._salt(record_id)) if prompt else ""
+                record.commit("prompt", prompt, salt=self.salt(record_id)) if prompt else ""
             ),
             seed=seed,
             seconds=0.0,
@@ -263,7 +265,7 @@ class Gate:
         return case
 
     def _judge_prompt(self, prompt: str | None) -> CheckResult:
-        with self._database.read() as session:
+        with self.database.read() as session:
             names = catalog.names(session)
         return policy.judge_prompt(self._policy, prompt, names)
 
@@ -290,9 +292,9 @@ class Gate:
 
         if out not in self._swept:
             out.mkdir(parents=True, exist_ok=True)
-            self._publisher.recover(out)
+            self.publisher.recover(out)
             self._swept.add(out)
-        with self._publisher.stage(case.item.record_id, out) as stage:
+        with self.publisher.stage(case.item.record_id, out) as stage:
             return self._finish(case, audio, stage, out=out, file_format=file_format)
 
     def _finish(
@@ -352,22 +354,22 @@ class Gate:
         # 11 Log first, then link.
         output = _row(case, judgement, finished, state="prepared")
         with _timed(case, "publish"):
-            position = self._publisher.publish(stage, path, output, model_row(case.item.facts))
+            position = self.publisher.publish(stage, path, output, model_row(case.item.facts))
 
         # 12 The proof travels beside the file; the log can write it again at any time.
-        with _timed(case, "receipt"), self._database.read() as session:
-            receipt = receipts.issue(session, self._log, position=position)
-            receipt_path = path.with_name(path.name + ".receipt.json")
+        with _timed(case, "receipt"), self.database.read() as session:
+            receipt = receipts.issue(session, self.log, position=position)
+            receipt_path = receipts.sidecar(path)
             receipts.write(receipt, receipt_path)
-            size = self._log.size(session)
+            size = self.log.size(session)
         self._on_step("receipted")
         return self._result(case, judgement, finished, position, size, receipt_path)
 
     # 3 ------------------------------------------------------------------------------
 
     def _listen_catalog(self, case: _Case, audio: Audio) -> CheckResult:
-        matches = self._matcher.match(audio)
-        with self._database.read() as session:
+        matches = self.matcher.match(audio)
+        with self.database.read() as session:
             case.matches = tuple(
                 _licensed(session, match, at=case.item.time, judge=self._policy)
                 for match in matches
@@ -394,7 +396,7 @@ class Gate:
         return policy.judge_synthetic(self._policy, case.synthetic, marked=marked)
 
     def _refuse_marked(self, audio: Audio) -> CheckResult:
-        finding = watermark.detect(audio, keys=self._mark_keys)
+        finding = watermark.detect(audio, keys=self.mark_keys)
         if not finding.detected:
             return CheckResult(name="watermark", outcome=Outcome.PASS, detail="not marked yet")
         return CheckResult(
@@ -412,7 +414,7 @@ class Gate:
         found: list[WatermarkFinding] = []
 
         def detect() -> CheckResult:
-            found.append(watermark.detect(back.audio, keys=self._mark_keys))
+            found.append(watermark.detect(back.audio, keys=self.mark_keys))
             return policy.judge_watermark(self._policy, found[0], payload)
 
         def content() -> CheckResult:
@@ -453,9 +455,9 @@ class Gate:
             self._withhold(case.item.record_id, audio)
         output = _row(case, judgement, None, state="blocked" if blocked else "quarantined")
         with _timed(case, "publish"):
-            position = self._publisher.refuse(output, model_row(case.item.facts))
-        with self._database.read() as session:
-            size = self._log.size(session)
+            position = self.publisher.refuse(output, model_row(case.item.facts))
+        with self.database.read() as session:
+            size = self.log.size(session)
         return self._result(case, judgement, None, position, size, None)
 
     def _withhold(self, record_id: str, audio: Audio) -> None:
@@ -471,7 +473,8 @@ class Gate:
         with _timed(case, name):
             case.checks[name] = run_check(name, check)
 
-    def _salt(self, record_id: str) -> bytes:
+    def salt(self, record_id: str) -> bytes:
+        """Derive the salt under which a record commits to its prompt."""
         return record.commitment_salt(self._commitment_key, record_id=record_id, name="prompt")
 
     def _claim(self, case: _Case, payload: int) -> c2pa.ClaimFacts:
@@ -568,10 +571,6 @@ def _timed(case: _Case, name: str) -> Iterator[None]:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 @functools.cache

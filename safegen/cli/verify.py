@@ -106,14 +106,14 @@ def _offline(files: tuple[Path, ...], format_: str) -> int:
     all_ours = True
     for path in files:
         sha256 = sha256_file(path)
-        sidecar = path.with_name(path.name + ".receipt.json")
+        sidecar = receipts.sidecar(path)
         if not sidecar.exists():
             all_ours = False
-            row = {"file": str(path), "sha256": sha256, "verdict": "unknown", "basis": ""}
-            emit(row, f"unknown: {path}\n  there is no {sidecar.name} beside it", format_)
+            nothing = {"file": str(path), "sha256": sha256, "verdict": "unknown", "basis": ""}
+            emit(nothing, f"unknown: {path}\n  there is no {sidecar.name} beside it", format_)
             continue
         receipt = receipts.verify(sidecar, sha256=sha256, log_public_key=public_key)
-        row = {
+        row: dict[str, object] = {
             "file": str(path),
             "sha256": sha256,
             "verdict": "ours",

@@ -7,7 +7,7 @@ import pytest
 
 from safegen.audio import Audio
 
-TONE_SECONDS = 6.0
+TONE_SECONDS = 8.0
 TONE_RATE = 32_000
 
 
@@ -29,7 +29,7 @@ def tones(seed: int, *, seconds: float = TONE_SECONDS, sample_rate: int = TONE_R
     """Compose a row of harmonic tones with noise, another row for each seed."""
     dice = np.random.default_rng(seed)
     time = np.arange(round(seconds * sample_rate)) / sample_rate
-    sound = 0.01 * dice.standard_normal(len(time))
+    sound = 0.05 * dice.standard_normal(len(time))
     for start in np.arange(0.0, seconds, 0.25):
         pitch = 110.0 * 2.0 ** (dice.integers(0, 36) / 12.0)
         here = (time >= start) & (time < start + 0.5)
