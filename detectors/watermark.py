@@ -15,16 +15,18 @@ The p-value needs no calibration either. For a sound that was made without
 knowledge of the key, the signs are fair coins, so the normalized correlation z
 satisfies P(z >= t) <= exp(-t * t / 2) whatever the sound is (Hoeffding 1963,
 theorem 2); the bound is multiplied by the number of alignments, windows and keys tried.
+Once an id has been read, all tiles have known signs and the same bound holds over them,
+multiplied by the 2**64 ids that could have been read.
 
 What this module does not do: hold keys (``safegen.provenance.keys``), read files
 (``safegen.audio``), or decide what a mark means (``safegen.policy``).
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from math import gcd
+from math import exp, gcd, log
 from typing import Final
 
 import numpy as np
@@ -45,6 +47,11 @@ SLOTS: Final = 64
 BLOCK_FRAMES: Final = SLOTS * TILE_FRAMES
 FRAME_SECONDS: Final = HOP / SAMPLE_RATE
 
+WINDOW_SHAPE: Final = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(
+    np.float32
+)
+"""Periodic Hann window."""
+
 PAYLOAD_BITS: Final = 64
 CHECK_BITS: Final = 16
 CODE_BITS: Final = (PAYLOAD_BITS + CHECK_BITS) * 3
@@ -55,6 +62,9 @@ DETECTION_P: Final = 1e-6
 _MIN_FRAMES: Final = 32
 """Half a second; shorter sounds hold too few tiles to say anything."""
 _WINDOW_FRAMES: Final = 3 * BLOCK_FRAMES
+_CHUNK_FRAMES: Final = 15 * BLOCK_FRAMES
+_DECODED: Final = 4
+"""How many alignments are decoded; the right one is nearly always the best or its neighbor."""
 _FORMAT: Final = b"safegen watermark 1"
 
 _MEMORY: Final = 9
@@ -89,8 +99,8 @@ class WatermarkFinding:
     Attributes:
         detected: Whether ``p_value`` is below ``DETECTION_P``.
         payload: The id, in [0, 2**64); None unless detected and the checksum holds.
-        p_value: Upper bound, corrected for alignments, windows and keys tried, in [0, 1].
-        z: Normalized correlation of the best alignment.
+        p_value: Upper bound, corrected for all alignments, windows, keys and ids, in [0, 1].
+        z: Normalized correlation of the best alignment over the tiles known from the key.
         key_id: Name of the key that fits best; empty if no key was tried.
         intervals: Marked stretches; scores are z of the stretch. Empty without a payload.
     """
@@ -104,13 +114,28 @@ class WatermarkFinding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Peak:
-    """The best alignment of one key in one window of frames."""
+class _Window:
+    """One stretch of frames, folded onto a block.
+
+    Attributes:
+        rows: Shape (BLOCK_FRAMES, BANDS).
+        values: Spectrum over the rows, for correlating at all alignments at once.
+        squares: The same of the squared rows.
+    """
+
+    rows: Grid
+    values: npt.NDArray[np.complexfloating]
+    squares: npt.NDArray[np.complexfloating]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """One alignment of one key in one window that is worth decoding."""
 
     z: float
     offset: int
-    first: int
-    last: int
+    window: _Window
+    key_id: str
 
 
 def detect(waveform: Waveform, sample_rate: int, *, keys: Mapping[str, bytes]) -> WatermarkFinding:
@@ -124,46 +149,41 @@ def detect(waveform: Waveform, sample_rate: int, *, keys: Mapping[str, bytes]) -
         sample_rate: In Hz.
         keys: Key id -> secret of at least 16 bytes.
 
-    Cost: about 3 ms per second of stereo sound and 1 ms per key.
+    Cost: about 5 ms per second of stereo sound, 20 ms for decoding, 1 ms per key.
     """
-    nothing = WatermarkFinding(
-        detected=False, payload=None, p_value=1.0, z=0.0, key_id="", intervals=()
-    )
-    if not keys:
-        return nothing
     grid = listen(waveform, sample_rate)
-    windows = _windows(len(grid))
-    folds = [(first, last, _fold(grid[first:last], first)) for first, last in windows]
-    best: tuple[_Peak, str] | None = None
-    for key_id, secret in keys.items():
-        peak = _strongest(folds, pattern(secret))
-        if best is None or peak.z > best[0].z:
-            best = peak, key_id
-    if best is None or best[0].z <= 0.0:
-        return nothing
-    peak, key_id = best
-    tried = BLOCK_FRAMES * len(windows) * len(keys)
-    p_value = float(min(1.0, tried * np.exp(-(peak.z**2) / 2)))
-    if p_value >= DETECTION_P:
+    windows = _windows(grid)
+    candidates = _candidates(windows, keys)
+    if not candidates:
         return WatermarkFinding(
-            detected=False,
-            payload=None,
-            p_value=p_value,
-            z=peak.z,
-            key_id=key_id,
-            intervals=(),
+            detected=False, payload=None, p_value=1.0, z=0.0, key_id="", intervals=()
         )
-    used = pattern(keys[key_id])
-    payload = _read(_fold(grid[peak.first : peak.last], peak.first), used, peak.offset)
+    tried = log(BLOCK_FRAMES * len(windows) * len(keys))
+    best = candidates[0]
+    # Two bounds are tried, so each counts twice.
+    log_p = log(2) + _log_bound(best.z, tried)
+    payload: int | None = None
     intervals: tuple[Interval, ...] = ()
-    if payload is not None:
-        intervals = _marked(grid, tile_signs(used, payload), peak.offset)
+    for candidate in candidates:
+        used = pattern(keys[candidate.key_id])
+        read = _read(candidate.window.rows, used, candidate.offset)
+        if read is None:
+            continue
+        signs = tile_signs(used, read)
+        full = _log_bound(
+            _agreement(candidate.window.rows, signs, candidate.offset),
+            tried + PAYLOAD_BITS * log(2),
+        )
+        bound = log(2) + min(full, _log_bound(candidate.z, tried))
+        if bound < log(DETECTION_P) and (payload is None or bound < log_p):
+            payload, best, log_p = read, candidate, bound
+            intervals = _marked(grid, signs, candidate.offset)
     return WatermarkFinding(
-        detected=True,
+        detected=log_p < log(DETECTION_P),
         payload=payload,
-        p_value=p_value,
-        z=peak.z,
-        key_id=key_id,
+        p_value=exp(min(0.0, log_p)),
+        z=best.z,
+        key_id=best.key_id,
         intervals=intervals,
     )
 
@@ -244,99 +264,138 @@ def to_mark_rate(waveform: Waveform, sample_rate: int) -> Waveform:
     return np.asarray(out, dtype=np.float32)
 
 
-def spectrum(channel: npt.NDArray[np.float32]) -> npt.NDArray[np.complex64]:
-    """Short-time spectrum whose frame t is centered on sample t * HOP.
+def spectra(channel: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.complex64]]:
+    """Yield the short-time spectrum, a minute at a time; frame t is centered on sample t * HOP.
 
     Args:
         channel: Shape (samples,), at ``SAMPLE_RATE``.
 
-    Returns:
+    Yields:
         Shape (frames, WINDOW // 2 + 1).
     """
     padded = np.pad(channel, (WINDOW // 2, WINDOW // 2 + HOP))
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
-    return np.fft.rfft(frames * WINDOW_SHAPE, axis=1).astype(np.complex64)
+    for start in range(0, len(frames), _CHUNK_FRAMES):
+        part = frames[start : start + _CHUNK_FRAMES] * WINDOW_SHAPE
+        yield np.fft.rfft(part, axis=1).astype(np.complex64)
 
 
 def listen(waveform: Waveform, sample_rate: int) -> Grid:
-    """Measure each tile at each hop, freed of the slow shape of the sound.
+    """Measure each tile at each hop, freed of whatever its surroundings predict.
 
-    Channels are added as powers, so opposite phases do not cancel the mark.
+    Channels are added as powers, so opposite phases do not cancel the mark. Nothing
+    here depends on a key; that is what makes the p-value a bound.
 
     Returns:
         Shape (frames, BANDS); a tile that starts at frame t has its value at row t.
         No rows if the sound is too short or silent.
     """
-    nothing = np.zeros((0, BANDS), np.float32)
     if waveform.shape[1] * SAMPLE_RATE < _MIN_FRAMES * HOP * sample_rate:
-        return nothing
-    low = to_mark_rate(waveform, sample_rate)
+        return np.zeros((0, BANDS), np.float32)
     bins = slice(FIRST_BIN, FIRST_BIN + BANDS * TILE_BINS)
-    power = sum(np.abs(spectrum(channel)[:, bins]) ** 2 for channel in low)
-    power = np.asarray(power, dtype=np.float32)
+    power = np.zeros((0, BANDS * TILE_BINS), np.float32)
+    for channel in to_mark_rate(waveform, sample_rate):
+        one = np.concatenate([np.abs(part[:, bins]) ** 2 for part in spectra(channel)])
+        power = power + one if len(power) else one
     mean = float(power.mean())
     if not mean > 1e-12:
-        return nothing
-    # The floor turns what is inaudible anyway, or emptied by a codec, into a constant.
-    level = np.log(power + 1e-6 * mean)
-    level = level.reshape(len(level), BANDS, TILE_BINS).mean(axis=2)
+        return np.zeros((0, BANDS), np.float32)
+    # The floor turns digital silence into a constant instead of minus infinity.
+    level = np.log(power + 3e-7 * mean).reshape(len(power), BANDS, TILE_BINS).mean(axis=2)
     level = _tile_mean(level)
-    level -= uniform_filter1d(level, 24, axis=0, mode="nearest")
-    level -= uniform_filter1d(level, 7, axis=1, mode="nearest")
-    spread = uniform_filter1d(uniform_filter1d(level**2, 48, axis=0), 15, axis=1)
+    level -= uniform_filter1d(level, 60, axis=0, mode="nearest")
+    level -= uniform_filter1d(level, 31, axis=1, mode="nearest")
+    level = _unpredictable(level)
+    spread = uniform_filter1d(uniform_filter1d(level**2, 12, axis=0), 7, axis=1)
     # The running sum may end a rounding error below zero.
-    spread = np.sqrt(np.maximum(spread, 0.0))
-    return np.asarray(level / (spread + 0.1), dtype=np.float32)
-
-
-WINDOW_SHAPE: Final = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(
-    np.float32
-)
-"""Periodic Hann window."""
+    return np.asarray(level / (np.sqrt(np.maximum(spread, 0.0)) + 0.05), dtype=np.float32)
 
 
 def _tile_mean(level: Grid) -> Grid:
     """Average each row with the following rows of its tile."""
-    total = np.cumsum(np.pad(level, ((1, TILE_FRAMES - 1), (0, 0)), mode="edge"), axis=0)
-    return np.asarray((total[TILE_FRAMES:] - total[:-TILE_FRAMES]) / TILE_FRAMES)
+    total = np.cumsum(
+        np.pad(level, ((1, TILE_FRAMES - 1), (0, 0)), mode="edge"), axis=0, dtype=np.float64
+    )
+    return np.asarray((total[TILE_FRAMES:] - total[:-TILE_FRAMES]) / TILE_FRAMES, np.float32)
 
 
-def _windows(frames: int) -> list[tuple[int, int]]:
+def _unpredictable(level: Grid) -> Grid:
+    """Subtract from each tile what its four neighbors predict by least squares.
+
+    Held notes and harmonics say much about their neighbors, the key's signs nothing.
+    """
+    rows, columns = level.shape
+    padded = np.pad(level, ((TILE_FRAMES, TILE_FRAMES), (1, 1)), mode="edge")
+    around = [
+        padded[TILE_FRAMES + row : TILE_FRAMES + row + rows, 1 + column : 1 + column + columns]
+        for row, column in ((-TILE_FRAMES, 0), (TILE_FRAMES, 0), (0, -1), (0, 1))
+    ]
+    gram = np.array([[np.vdot(one, other) for other in around] for one in around], np.float64)
+    target = np.array([np.vdot(one, level) for one in around], np.float64)
+    ridge = 1e-3 * float(np.vdot(level, level)) + 1e-9
+    weights = np.linalg.solve(gram + ridge * np.eye(len(around)), target)
+    out = level.copy()
+    for weight, neighbor in zip(weights, around, strict=True):
+        out -= np.float32(weight) * neighbor
+    return out
+
+
+def _windows(grid: Grid) -> list[_Window]:
     """Choose what is searched: everything, and half-overlapping windows if it is long."""
-    windows = [(0, frames)]
+    frames = len(grid)
+    if frames == 0:
+        return []
+    stretches = [(0, frames)]
     if frames > _WINDOW_FRAMES * 4 // 3:
         step = _WINDOW_FRAMES // 2
-        windows += [(start, start + _WINDOW_FRAMES) for start in range(0, frames - step, step)]
-    return windows
+        stretches += [(start, start + _WINDOW_FRAMES) for start in range(0, frames - step, step)]
+    return [_fold(grid[first:last], first) for first, last in stretches]
 
 
-def _fold(rows: Grid, first: int) -> Grid:
+def _fold(frames: Grid, first: int) -> _Window:
     """Add all blocks up, so that row t holds every frame congruent to t modulo a block."""
     start = first % BLOCK_FRAMES
-    blocks = -(-(start + len(rows)) // BLOCK_FRAMES)
-    padded = np.zeros((max(blocks, 1) * BLOCK_FRAMES, BANDS), np.float32)
-    padded[start : start + len(rows)] = rows
-    return np.asarray(padded.reshape(-1, BLOCK_FRAMES, BANDS).sum(axis=0))
+    blocks = -(-(start + len(frames)) // BLOCK_FRAMES)
+    padded = np.zeros((blocks * BLOCK_FRAMES, BANDS), np.float32)
+    padded[start : start + len(frames)] = frames
+    rows = padded.reshape(-1, BLOCK_FRAMES, BANDS).sum(axis=0)
+    return _Window(
+        rows=rows, values=np.fft.rfft(rows, axis=0), squares=np.fft.rfft(rows**2, axis=0)
+    )
 
 
-def _strongest(folds: list[tuple[int, int, Grid]], used: Pattern) -> _Peak:
-    """Correlate every window with the key's sync tiles at every alignment."""
-    sparse = np.zeros((BLOCK_FRAMES, BANDS), np.float32)
-    sparse[::TILE_FRAMES] = used.signs * used.is_sync
-    sync, mask = np.fft.rfft(sparse, axis=0), np.fft.rfft(np.abs(sparse), axis=0)
-    best = _Peak(z=0.0, offset=0, first=0, last=0)
-    for first, last, folded in folds:
-        match = np.fft.irfft((np.fft.rfft(folded, axis=0) * sync.conj()).sum(axis=1), BLOCK_FRAMES)
-        energy = np.fft.irfft(
-            (np.fft.rfft(folded**2, axis=0) * mask.conj()).sum(axis=1), BLOCK_FRAMES
-        )
-        # An empty alignment proves nothing: its correlation counts as 0.
-        least = 1e-6 * max(float(energy.max()), 1e-9)
-        z = np.where(energy > least, match / np.sqrt(np.maximum(energy, least)), 0.0)
-        offset = int(np.argmax(z))
-        if z[offset] > best.z:
-            best = _Peak(z=float(z[offset]), offset=offset, first=first, last=last)
-    return best
+def _candidates(windows: list[_Window], keys: Mapping[str, bytes]) -> list[_Candidate]:
+    """Correlate with the keys' sync tiles at every alignment; the best few, best first."""
+    found: list[_Candidate] = []
+    for key_id, secret in keys.items():
+        used = pattern(secret)
+        sparse = np.zeros((BLOCK_FRAMES, BANDS), np.float32)
+        sparse[::TILE_FRAMES] = used.signs * used.is_sync
+        sync = np.fft.rfft(sparse, axis=0).conj()
+        mask = np.fft.rfft(np.abs(sparse), axis=0).conj()
+        for window in windows:
+            match = np.fft.irfft((window.values * sync).sum(axis=1), BLOCK_FRAMES)
+            energy = np.fft.irfft((window.squares * mask).sum(axis=1), BLOCK_FRAMES)
+            # An empty alignment proves nothing: its correlation counts as 0.
+            least = 1e-4 * max(float(energy.max()), 1e-9)
+            z = np.where(energy > least, match / np.sqrt(np.maximum(energy, least)), 0.0)
+            found += [
+                _Candidate(z=float(z[offset]), offset=int(offset), window=window, key_id=key_id)
+                for offset in np.argsort(-z, kind="stable")[:_DECODED]
+                if z[offset] > 0.0
+            ]
+    return sorted(found, key=lambda candidate: -candidate.z)[:_DECODED]
+
+
+def _log_bound(z: float, log_tried: float) -> float:
+    """Bound the chance of so high a correlation in any of so many trials, as a logarithm."""
+    return log_tried - max(z, 0.0) ** 2 / 2
+
+
+def _agreement(rows: Grid, signs: Signs, offset: int) -> float:
+    """Correlate all tiles of a folded window with known signs at one alignment."""
+    tiles = np.roll(rows, -offset, axis=0)[::TILE_FRAMES]
+    return float((tiles * signs).sum() / np.sqrt(max(float((tiles**2).sum()), 1e-9)))
 
 
 def _read(folded: Grid, used: Pattern, offset: int) -> int | None:

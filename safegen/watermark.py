@@ -72,18 +72,21 @@ def _difference(
     channel: npt.NDArray[np.float32], signs: ear.Signs, strength: float
 ) -> npt.NDArray[np.float32]:
     """Compute marked minus unmarked for one channel at the mark's rate."""
-    frames = ear.spectrum(channel)
-    slots = (np.arange(len(frames)) // ear.TILE_FRAMES) % ear.SLOTS
-    gains = np.expm1(strength * signs.astype(np.float32))[slots]
     first, last = ear.FIRST_BIN, ear.FIRST_BIN + ear.BANDS * ear.TILE_BINS
-    changed = np.zeros_like(frames)
-    changed[:, first:last] = frames[:, first:last] * np.repeat(gains, ear.TILE_BINS, axis=1)
-    pieces = np.fft.irfft(changed, ear.WINDOW, axis=1) * ear.WINDOW_SHAPE
-    # Four Hann windows squared overlap to 1.5.
-    out = np.zeros((len(frames) + 3) * ear.HOP, np.float32)
-    for part in range(ear.WINDOW // ear.HOP):
-        rows = pieces[:, part * ear.HOP : (part + 1) * ear.HOP].reshape(-1)
-        out[part * ear.HOP : part * ear.HOP + len(rows)] += rows / 1.5
+    gains = np.repeat(np.expm1(strength * signs.astype(np.float32)), ear.TILE_BINS, axis=1)
+    out = np.zeros(len(channel) + 4 * ear.WINDOW, np.float32)
+    done = 0
+    for frames in ear.spectra(channel):
+        slots = (np.arange(done, done + len(frames)) // ear.TILE_FRAMES) % ear.SLOTS
+        changed = np.zeros_like(frames)
+        changed[:, first:last] = frames[:, first:last] * gains[slots]
+        pieces = np.fft.irfft(changed, ear.WINDOW, axis=1) * ear.WINDOW_SHAPE
+        for part in range(ear.WINDOW // ear.HOP):
+            rows = pieces[:, part * ear.HOP : (part + 1) * ear.HOP].reshape(-1)
+            begin = (done + part) * ear.HOP
+            # Four Hann windows squared overlap to 1.5.
+            out[begin : begin + len(rows)] += rows / 1.5
+        done += len(frames)
     return out[ear.WINDOW // 2 : ear.WINDOW // 2 + len(channel)]
 
 
