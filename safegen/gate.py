@@ -111,7 +111,7 @@ class Gate:
             database, keys.log_signer(), keys.log_origin(), verifiers=keys.log_verifiers()
         )
         self.mark_keys = keys.watermark_keys()
-        self._mark_key = keys.current_watermark_key()
+        self.mark_key = keys.current_watermark_key()
         self._manifest_key = keys.manifest_key()
         self._trust_anchors = keys.trust_anchors()
         self.publisher = Publisher(database, self.log, on_step=self._on_step, now=now)
@@ -301,7 +301,7 @@ class Gate:
         self, case: _Case, audio: Audio, stage: Stage, *, out: Path, file_format: FileFormat
     ) -> Release:
         # 5 The mark: a random id that means nothing without the log.
-        key = self._mark_key
+        key = self.mark_key
         payload = secrets.randbits(64)
         with _timed(case, "mark"):
             marked = watermark.embed(audio, payload=payload, key=key.secret)

@@ -14,9 +14,14 @@ from typing import Any
 
 import click
 
-from safegen.audio import FileFormat, save
-from safegen.gate import Gate, Release
+from safegen.audio import FileFormat
+from safegen.demo import add_composed_works, install
+from safegen.gate import Gate
 from safegen.generation.base import Generator, Request
+from safegen.recording import Release
+
+FIRST_WORK_SEED = 80_000_000
+"""Far from the seeds of the training items."""
 
 PROMPTS = (
     "a calm piano piece in A minor, 80 bpm, no drums",
@@ -63,22 +68,10 @@ def command(
 
 def open_installation(home: Path, *, works: int) -> Gate:
     """Set up keys, database and a catalog of composed works in an empty folder."""
-    from registry import schema
-    from safegen import catalog
-    from safegen.config import from_environment
-    from safegen.generation.compose import compose
-    from safegen.generation.procedural import render
-    from safegen.provenance.keys import KeyStore
-
-    config = from_environment({"SAFEGEN_HOME": str(home)})
-    KeyStore(config.keys).init()
-    schema.upgrade(config.database_url)
-    folder = home / "works"
-    folder.mkdir()
-    for seed in range(works):
-        save(render(compose(10_000_000 + seed), seconds=30.0), folder / f"work-{seed}.wav")
+    config = install(home)
     if works:
-        catalog.add_folder(config, folder, rights_holder="Bench Works", license_name="none")
+        seeds = tuple(range(FIRST_WORK_SEED, FIRST_WORK_SEED + works))
+        add_composed_works(config, home / "works", seeds=seeds)
     return Gate.open(home)
 
 
