@@ -38,7 +38,7 @@ def run_check(
         try:
             answers.append(check())
         except Exception as error:
-            log.warning("check %s failed", name, exc_info=True)
+            log.info("check %s failed", name, exc_info=True)
             text = f"{type(error).__name__}: {error}".splitlines()[0][:_DETAIL_CHARACTERS]
             answers.append(CheckResult(name=name, outcome=Outcome.ERROR, detail=text))
 

@@ -159,11 +159,12 @@ def _verify(config: Config, gate: Gate, released: Release, out: Path) -> Iterato
     save(other, unknown)
 
     # The residual of a mark of our own key, pasted onto another recording: what somebody
-    # with both the marked and the unmarked sound could do.
+    # with both the marked and the unmarked sound could do. The other recording is turned
+    # down, because a mark is only heard on a foreign host where that one is quiet.
     residual = watermark.embed(piece, payload=released.finished.payload, key=gate.mark_key.secret)
     other = resample(other, piece.sample_rate)
     n = min(other.waveform.shape[1], piece.waveform.shape[1])
-    pasted = other.waveform[:, :n] + 1.5 * (residual.waveform - piece.waveform)[:, :n]
+    pasted = 0.15 * other.waveform[:, :n] + 2.0 * (residual.waveform - piece.waveform)[:, :n]
     copied = uploads / "copied mark.wav"
     save(Audio(waveform=pasted.astype(np.float32), sample_rate=piece.sample_rate), copied)
 
@@ -215,7 +216,11 @@ def _released_lines(release: Release) -> tuple[str, ...]:
 
 def _refused_lines(release: Release) -> tuple[str, ...]:
     return (
-        *(f"{reason.rule}: {reason.problem}" for reason in release.judgement.decision.reasons),
+        *(
+            f"{reason.rule}: {reason.problem}"
+            for reason in release.judgement.decision.reasons
+            if reason.action is release.judgement.decision.action
+        ),
         *(
             f"{m.match.query_start_seconds:.1f}-{m.match.query_end_seconds:.1f} s quote "
             f'"{m.title}" ({m.rights_holder}) at {m.match.reference_start_seconds:.1f} s'

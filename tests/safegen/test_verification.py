@@ -1,0 +1,156 @@
+"""What a file is: ours, a claim that does not hold, or unknown."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy
+from click.testing import CliRunner
+
+from registry.session import connect
+from safegen import watermark
+from safegen.audio import Audio, load, save
+from safegen.cli import main
+from safegen.config import from_environment
+from safegen.errors import IntegrityError
+from safegen.gate import Gate
+from safegen.provenance.keys import KeyStore
+from safegen.recording import Release
+from safegen.verification import Verdict, Verifier
+from tests.safegen.conftest import tones
+
+
+@pytest.fixture
+def released(home: Path, tmp_path: Path) -> Release:
+    gate = Gate.open(home)
+    audio = tones(1, seconds=12.0)
+    release = gate.release(
+        audio.waveform, audio.sample_rate, out=tmp_path / "out", generator="Test tones 1"
+    )
+    gate.close()
+    return release
+
+
+@pytest.fixture
+def verifier(home: Path) -> Iterator[Verifier]:
+    config = from_environment({"SAFEGEN_HOME": str(home)})
+    database = connect(config.database_url)
+    yield Verifier(database=database, keys=KeyStore(config.keys))
+    database.close()
+
+
+def test_a_released_file_is_ours_by_its_bytes(released: Release, verifier: Verifier) -> None:
+    found = verifier.verify(_path(released))
+
+    assert found.verdict is Verdict.OURS
+    assert found.basis == "sha256"
+    assert found.record_id == released.item.record_id
+    assert found.is_logged
+    assert found.manifest.state == "trusted"
+
+
+def test_it_is_still_ours_as_an_mp3_at_64_kbit_per_s(
+    released: Release, verifier: Verifier, tmp_path: Path
+) -> None:
+    encoded = tmp_path / "again.mp3"
+    save(load(_path(released)), encoded, bitrate=64_000)
+
+    found = verifier.verify(encoded)
+
+    assert found.verdict is Verdict.OURS
+    assert found.basis == "watermark"
+    assert found.manifest.state == "absent"
+    assert found.bit_error_rate is not None
+    assert found.bit_error_rate < 0.2
+
+
+def test_other_music_is_unknown(released: Release, verifier: Verifier, tmp_path: Path) -> None:
+    other = tmp_path / "other.wav"
+    save(tones(99), other)
+
+    found = verifier.verify(other)
+
+    assert found.verdict is Verdict.UNKNOWN
+    assert found.record_id == ""
+
+
+def test_a_mark_pasted_onto_another_recording_is_a_mismatch(
+    released: Release, verifier: Verifier, home: Path, tmp_path: Path
+) -> None:
+    # The attack: whoever holds the marked and the unmarked sound holds the residual.
+    original, marked = tones(1, seconds=12.0), load(_path(released))
+    residual = marked.waveform - original.waveform
+    other = tones(99, seconds=12.0)
+    pasted = tmp_path / "pasted.wav"
+    # The mark changes magnitudes of its own host; it is heard on another only where that
+    # one is quiet, so the attacker turns it down.
+    waveform = np.clip(0.1 * other.waveform + 2.0 * residual, -1, 1).astype(np.float32)
+    save(Audio(waveform=waveform, sample_rate=other.sample_rate), pasted)
+
+    found = verifier.verify(pasted)
+
+    assert found.mark.detected
+    assert found.verdict is Verdict.CLAIMED_MISMATCH
+    assert found.record_id == released.item.record_id
+
+
+def test_a_mark_of_our_key_without_a_record_is_a_mismatch(
+    verifier: Verifier, home: Path, tmp_path: Path
+) -> None:
+    keys = KeyStore(from_environment({"SAFEGEN_HOME": str(home)}).keys)
+    forged = tmp_path / "forged.wav"
+    sound = tones(3, seconds=12.0)
+    save(watermark.embed(sound, payload=7, key=keys.current_watermark_key().secret), forged)
+
+    found = verifier.verify(forged)
+
+    assert found.verdict is Verdict.CLAIMED_MISMATCH
+    assert found.record_id == ""
+
+
+def test_a_record_that_was_changed_after_logging_is_broken_evidence(
+    released: Release, verifier: Verifier, home: Path
+) -> None:
+    database = connect(from_environment({"SAFEGEN_HOME": str(home)}).database_url)
+    with database.begin() as session:
+        session.execute(sqlalchemy.text("UPDATE outputs SET record = X'7B7D'"))
+    database.close()
+
+    with pytest.raises(IntegrityError, match="is not what was logged"):
+        verifier.verify(_path(released))
+
+
+def test_offline_the_receipt_is_enough(
+    released: Release, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAFEGEN_HOME", str(home))
+    file = _path(released)
+
+    good = CliRunner().invoke(main, ["verify", "--offline", str(file)])
+    file.write_bytes(file.read_bytes() + b"x")
+    changed = CliRunner().invoke(main, ["verify", "--offline", str(file)])
+
+    assert good.exit_code == 0, good.output
+    assert changed.exit_code == 4, changed.output
+
+
+def test_the_exit_status_tells_ours_from_unknown_and_unreadable(
+    released: Release, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAFEGEN_HOME", str(home))
+    other, broken = tmp_path / "other.wav", tmp_path / "broken.wav"
+    save(tones(99), other)
+    broken.write_bytes(b"RIFF")
+
+    def status(*files: Path) -> int:
+        return CliRunner().invoke(main, ["verify", *map(str, files)]).exit_code
+
+    assert status(_path(released)) == 0
+    assert status(_path(released), other) == 3
+    assert status(_path(released), broken) == 2
+
+
+def _path(release: Release) -> Path:
+    assert release.finished is not None
+    return release.finished.path
