@@ -176,7 +176,9 @@ def compress(audio: Audio, *, exponent: float) -> Audio:
     from scipy.ndimage import uniform_filter1d
 
     width = max(1, round(0.02 * audio.sample_rate))
-    envelope = np.sqrt(uniform_filter1d(audio.waveform.astype(np.float64) ** 2, width, axis=1))
+    power = uniform_filter1d(audio.waveform.astype(np.float64) ** 2, width, axis=1)
+    # The running sum may end a rounding error below zero.
+    envelope = np.sqrt(np.maximum(power, 0.0))
     out = audio.waveform * np.maximum(envelope, 1e-3) ** (exponent - 1.0)
     peak = max(float(np.abs(out).max()), 1e-9)
     return _like(out * (float(np.abs(audio.waveform).max()) / peak), audio)
