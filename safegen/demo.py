@@ -164,7 +164,7 @@ def _verify(config: Config, gate: Gate, released: Release, out: Path) -> Iterato
     residual = watermark.embed(piece, payload=released.finished.payload, key=gate.mark_key.secret)
     other = resample(other, piece.sample_rate)
     n = min(other.waveform.shape[1], piece.waveform.shape[1])
-    pasted = 0.15 * other.waveform[:, :n] + 2.0 * (residual.waveform - piece.waveform)[:, :n]
+    pasted = 0.3 * other.waveform[:, :n] + 2.0 * (residual.waveform - piece.waveform)[:, :n]
     copied = uploads / "copied mark.wav"
     save(Audio(waveform=pasted.astype(np.float32), sample_rate=piece.sample_rate), copied)
 

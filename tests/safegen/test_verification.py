@@ -85,7 +85,7 @@ def test_a_mark_pasted_onto_another_recording_is_a_mismatch(
     pasted = tmp_path / "pasted.wav"
     # The mark changes magnitudes of its own host; it is heard on another only where that
     # one is quiet, so the attacker turns it down.
-    waveform = np.clip(0.1 * other.waveform + 2.0 * residual, -1, 1).astype(np.float32)
+    waveform = np.clip(0.25 * other.waveform + 2.0 * residual, -1, 1).astype(np.float32)
     save(Audio(waveform=waveform, sample_rate=other.sample_rate), pasted)
 
     found = verifier.verify(pasted)
