@@ -7,7 +7,7 @@ for questions in SQL; the record is what proofs speak about.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -325,6 +325,11 @@ def memorization_json(finding: MemorizationFinding | None) -> dict[str, Any]:
         "score": round(finding.score, 4),
         "nearest_item": finding.nearest_item,
     }
+
+
+def now() -> datetime:
+    """Tell the time of a record: aware, UTC."""
+    return datetime.now(UTC)
 
 
 def payload_hex(payload: int) -> str:
