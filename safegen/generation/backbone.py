@@ -74,9 +74,9 @@ class Transformer(nn.Module):
         """
         t = x.shape[1]
         if positions is None:
-            positions = torch.arange(t)
+            positions = torch.arange(t, device=x.device)
         angles = _angles(positions, self.head_width)
-        mask = self._mask(t, keys)
+        mask = self._mask(t, keys, x.device)
         shared = None
         if self.steering is not None and steer is not None:
             shared = self.steering(F.silu(steer)).reshape(len(x), 1, 6, -1)
@@ -85,10 +85,10 @@ class Transformer(nn.Module):
         out: Tensor = self.norm(x)
         return out
 
-    def _mask(self, t: int, keys: Tensor | None) -> Tensor | None:
+    def _mask(self, t: int, keys: Tensor | None, device: torch.device) -> Tensor | None:
         """Say who sees whom; shape (1 or b, 1, t, t), or None if all see all."""
         mask: Tensor | None = None
-        steps = torch.arange(t)
+        steps = torch.arange(t, device=device)
         distance = steps[:, None] - steps[None]
         if self.causal:
             mask = (distance >= 0)[None, None]
@@ -153,7 +153,8 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
-    return scores.softmax(dim=-1).to(v.dtype) @ v
+    out: Tensor = scores.softmax(dim=-1).to(v.dtype) @ v
+    return out
 
 
 def _steering_table(width: int) -> Tensor:
@@ -166,7 +167,7 @@ def _steering_table(width: int) -> Tensor:
 
 def _angles(positions: Tensor, width: int) -> Tensor:
     """Rotation angles of shape (t, width / 2)."""
-    rates = 10_000.0 ** (-torch.arange(0, width, 2).float() / width)
+    rates = 10_000.0 ** (-torch.arange(0, width, 2, device=positions.device).float() / width)
     return positions.float()[:, None] * rates[None]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from safegen.generation import compose
 from safegen.generation.backbone import Transformer
-from safegen.generation.text import MAX_TOKENS, TextConfig, TextEncoder, pool
+from safegen.generation.text import MAX_TOKENS, TextConfig, TextEncoder, strongest
 
 POSITION_OF_START: Final = MAX_TOKENS
 
@@ -83,7 +83,7 @@ class Planner(nn.Module):
 
     def guess(self, states: Tensor, mask: Tensor) -> Tensor:
         """Guess the attributes from the pooled prompt; shape (b, ``HEADER_TOKENS``, vocabulary)."""
-        logits = self.guesses(pool(states, mask)).float()
+        logits = self.guesses(strongest(states, mask)).float()
         n = compose.HEADER_TOKENS
         return self._restrict(logits[:, None].expand(-1, n, -1), n)
 

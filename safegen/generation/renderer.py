@@ -71,6 +71,16 @@ class Conditions:
             roll=self.roll, text=self.text, place=self.place, has_plan=none, has_text=none
         )
 
+    def to(self, device: torch.device) -> Conditions:
+        """The same conditions on another device."""
+        return Conditions(
+            roll=self.roll.to(device),
+            text=self.text.to(device),
+            place=self.place.to(device),
+            has_plan=self.has_plan.to(device),
+            has_text=self.has_text.to(device),
+        )
+
     def and_also(self, other: Conditions) -> Conditions:
         """Both sets of excerpts in one batch."""
         return Conditions(
@@ -145,6 +155,6 @@ class Renderer(nn.Module):
 
 def _waves(time: Tensor) -> Tensor:
     """Sinusoids of a time in [0, 1]; shape (b, 128)."""
-    rates = torch.exp(torch.arange(64) * (-math.log(1000.0) / 64))
+    rates = torch.exp(torch.arange(64, device=time.device) * (-math.log(1000.0) / 64))
     angles = 1000.0 * time[:, None] * rates[None]
     return torch.cat([angles.cos(), angles.sin()], dim=1)

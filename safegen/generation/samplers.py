@@ -108,7 +108,9 @@ def sample_latents(
         Latents of shape (t, latent).
     """
     frames = conditions.roll.shape[1]
-    x = torch.randn((1, frames, renderer.config.latent), generator=dice)
+    device = renderer.mean.device
+    x = torch.randn((1, frames, renderer.config.latent), generator=dice).to(device)
+    conditions = conditions.to(device)
     guided = settings.guidance != 1.0
     both = conditions.and_also(conditions.unconditional()) if guided else conditions
     # Small steps at the ends, where the velocity turns most.
@@ -116,15 +118,15 @@ def sample_latents(
     times = 0.5 * times + 0.5 * torch.linspace(0, 1, settings.steps + 1)
     with torch.inference_mode():
         for i in range(settings.steps):
-            time = times[i].expand(len(both.has_plan))
+            time = times[i].to(device).expand(len(both.has_plan))
             velocity = renderer(x.expand(len(both.has_plan), -1, -1), time, both)
             if guided:
                 wanted, unwanted = velocity.chunk(2)
                 velocity = unwanted + settings.guidance * (wanted - unwanted)
-            x = x + (times[i + 1] - times[i]) * velocity
+            x = x + float(times[i + 1] - times[i]) * velocity
             if progress is not None:
                 progress((i + 1) / settings.steps)
-        return (x * renderer.scale + renderer.mean)[0]
+        return (x * renderer.scale + renderer.mean)[0].cpu()
 
 
 def _draw(logits: Tensor, dice: torch.Generator) -> int:

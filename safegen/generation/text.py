@@ -28,6 +28,8 @@ _KEYS: Final = _NUMBERS + MAX_NUMBER + 1
 _MODES: Final = _KEYS + 12
 _HASHED: Final = _MODES + 2
 VOCABULARY: Final = _HASHED + BUCKETS
+EMBEDDING_GAIN: Final = 8.0
+"""Rare words get few updates; small weights and a gain let each update count."""
 
 _NATURALS: Final = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _ACCIDENTAL: Final = (
@@ -102,7 +104,10 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.words = nn.EmbeddingBag(VOCABULARY, config.embedding, mode="mean")
-        nn.init.normal_(self.words.weight, std=0.5)
+        with torch.no_grad():
+            self.words.weight.normal_(std=0.5 / EMBEDDING_GAIN)
+            # Close numbers start with close vectors: 92 bpm is nearly 93 bpm.
+            self.words.weight[_NUMBERS:_KEYS] = _waves(config.embedding) * (0.5 / EMBEDDING_GAIN)
         self.inlet = nn.Linear(config.embedding, config.width)
         self.backbone = Transformer(
             width=config.width, layers=config.layers, heads=config.heads, causal=False
@@ -111,7 +116,8 @@ class TextEncoder(nn.Module):
     def forward(self, batch: TextBatch) -> Tensor:
         """Encode prompts; shape (b, t, width), zero where ``mask`` is False."""
         b, t = batch.mask.shape
-        x = self.inlet(self.words(batch.ids, batch.offsets)).reshape(b, t, -1)
+        words = self.words(batch.ids, batch.offsets) * EMBEDDING_GAIN
+        x = self.inlet(words).reshape(b, t, -1)
         y: Tensor = self.backbone(x, keys=batch.mask)
         return y * batch.mask[..., None]
 
@@ -120,6 +126,11 @@ def pool(states: Tensor, mask: Tensor) -> Tensor:
     """Average token states of shape (b, t, width) over the tokens; shape (b, width)."""
     counts = mask.sum(dim=1, keepdim=True).clamp_min(1)
     return (states * mask[..., None]).sum(dim=1) / counts
+
+
+def strongest(states: Tensor, mask: Tensor) -> Tensor:
+    """Take the largest value of each channel over the tokens; shape (b, width)."""
+    return states.masked_fill(~mask[..., None], float("-inf")).amax(dim=1)
 
 
 def to_batch(prompts: list[str]) -> TextBatch:
@@ -168,6 +179,13 @@ def tokenize(prompt: str) -> list[tuple[int, ...]]:
     if pending is not None:
         tokens.append((_NUMBERS + min(pending, MAX_NUMBER),))
     return tokens[:MAX_TOKENS] or [(NULL,)]
+
+
+def _waves(width: int) -> Tensor:
+    """Sinusoids of the numbers 0 .. MAX_NUMBER; shape (numbers, width)."""
+    rates = torch.exp(torch.arange(width // 2) * (-6.0 / (width // 2)))
+    angles = torch.arange(MAX_NUMBER + 1.0)[:, None] * rates[None]
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
 def _add_spelled(pending: int | None, value: int) -> int:

@@ -5,7 +5,7 @@
          + cross-entropy of chords and melody
 
 Captions are drawn afresh at every step, so no wording is seen twice. Most steps stop
-after the attributes, where following the prompt is decided; every fourth continues
+after the attributes, where following the prompt is decided; every sixth continues
 through chords and melody. One caption in ten is emptied for classifier-free guidance.
 """
 
@@ -21,7 +21,14 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from safegen.generation.captions import caption
-from safegen.generation.compose import HEADER_TOKENS, Plan, compose, to_tokens
+from safegen.generation.compose import (
+    HEADER_TOKENS,
+    Plan,
+    compose,
+    header_names,
+    legal_tokens,
+    to_tokens,
+)
 from safegen.generation.planner import Planner, PlannerConfig
 from safegen.generation.text import TextConfig, to_batch
 from safegen.training.loop import Progress, Run, save_module
@@ -29,8 +36,9 @@ from safegen.training.manifests import PLAN_SEEDS
 
 LEARNING_RATE: Final = 1.5e-3
 DROPPED_CAPTIONS: Final = 0.1
-NOTES_EVERY: Final = 4
+NOTES_EVERY: Final = 6
 HEADER_WEIGHT: Final = 2.0
+TEMPO_BLUR_BPM: Final = 1.0
 
 
 def train(
@@ -84,10 +92,10 @@ def _step(
         guesses = planner.guess(states, text.mask)
         known = tokens[:, :-1] if notes else tokens[:, : HEADER_TOKENS - 1]
         logits = planner(states, text.mask, known)
-    loss = HEADER_WEIGHT * _entropy(logits[:, :HEADER_TOKENS], header)
-    loss = loss + 0.5 * _entropy(guesses, header)
-    figures = {"guesses": float(_entropy(guesses, header).detach())}
-    figures["attributes"] = float(_entropy(logits[:, :HEADER_TOKENS], header).detach())
+    written = _near_entropy(logits[:, :HEADER_TOKENS], header)
+    guessed = _near_entropy(guesses, header)
+    loss = HEADER_WEIGHT * written + guessed
+    figures = {"guesses": float(guessed.detach()), "attributes": float(written.detach())}
     if notes:
         rest = _entropy(logits[:, HEADER_TOKENS:], tokens[:, HEADER_TOKENS:])
         loss = loss + rest
@@ -97,3 +105,16 @@ def _step(
 
 def _entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
+
+
+def _near_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of the attributes in which a tempo one beat away is nearly right."""
+    place = header_names().index("tempo_bpm")
+    tempi = legal_tokens(place)
+    odds = logits[:, place, tempi.start : tempi.stop].log_softmax(dim=-1)
+    distance = torch.arange(len(tempi))[None] - (targets[:, place] - tempi.start)[:, None]
+    weights = torch.exp(-0.5 * (distance / TEMPO_BLUR_BPM) ** 2)
+    tempo = -(weights / weights.sum(dim=1, keepdim=True) * odds).sum(dim=1).mean()
+    others = [i for i in range(HEADER_TOKENS) if i != place]
+    rest = _entropy(logits[:, others], targets[:, others])
+    return (rest * len(others) + tempo) / HEADER_TOKENS

@@ -1,0 +1,186 @@
+"""Run a training recipe, with a bar, checkpoints and a loss curve."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from safegen.cli.options import emit, format_option, quiet_option
+from safegen.errors import InputError
+
+if TYPE_CHECKING:
+    from safegen.training.loop import Progress
+
+RECIPES = ("codec", "text-plan", "flow", "manifest")
+
+
+@click.command()
+@click.argument("recipe", type=click.Choice(RECIPES))
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Runs, checkpoints and rendered training items; a run found there is continued.",
+)
+@click.option(
+    "--assets",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with the training soundfont (safegen eval assets).",
+)
+@click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps of the whole run.")
+@click.option(
+    "--items",
+    type=click.IntRange(min=1, max=5000),
+    default=5000,
+    show_default=True,
+    help="Train codec and flow on the first training items only.",
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Excerpts or captions per step.")
+@click.option("--threads", type=click.IntRange(min=1), help="Of torch; its own choice if absent.")
+@quiet_option
+@format_option
+def train(
+    recipe: str,
+    folder: Path,
+    assets: Path | None,
+    steps: int | None,
+    items: int,
+    batch: int | None,
+    threads: int | None,
+    quiet: bool,
+    format_: str,
+) -> None:
+    """Run RECIPE: codec, then text-plan, then flow, then manifest.
+
+    Stop it at any time; the next call continues from the last checkpoint and computes
+    the same losses as a run that was never stopped. Each finished run leaves float16
+    weights and a loss curve in its folder, and prints the sha256 for the model card.
+
+    \b
+    Exit status:
+      0  the recipe is finished
+      1  it could not be run
+      2  bad arguments, or a recipe it builds on is not finished
+
+    \b
+    Example:
+      safegen train codec --assets assets/ --folder runs
+    """
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    hidden = quiet or not sys.stderr.isatty()
+    run = folder / recipe
+    run.mkdir(parents=True, exist_ok=True)
+    if recipe == "manifest":
+        written = _manifest(folder, assets, items, hidden=hidden)
+        emit(written, f"{written['file']}\nsha256 {written['sha256']}", format_)
+        return
+    if recipe in ("codec", "flow"):
+        _render(folder, assets, items, hidden=hidden)
+    losses: list[float] = []
+    total = steps or {"codec": 2000, "text-plan": 1500, "flow": 5000}[recipe]
+    with click.progressbar(
+        length=total, label=f"Training {recipe}", file=sys.stderr, hidden=hidden
+    ) as bar:
+        for progress in _recipe(recipe, folder, total, items, batch):
+            bar.update(progress.step - bar.pos)
+            losses.append(progress.loss)
+    from safegen.training.loop import draw_losses
+    from safegen.training.shipping import ship
+
+    name = {"codec": "codec", "text-plan": "planner", "flow": "renderer"}[recipe]
+    draw_losses(losses, run / "losses.png", title=recipe)
+    shipped = run / f"{name}.fp16.safetensors"
+    digest = ship(run / f"{name}.safetensors", shipped)
+    row: dict[str, str | int | float | None] = {
+        "recipe": recipe,
+        "steps": total,
+        "loss": losses[-1] if losses else None,
+        "file": str(shipped),
+        "sha256": digest,
+    }
+    emit(row, f"{shipped}\nsha256 {digest}", format_)
+
+
+def _recipe(
+    recipe: str, folder: Path, steps: int, items: int, batch: int | None
+) -> "Iterator[Progress]":
+    """Start or continue a run."""
+    from safegen.training import codec, flow, text_plan
+    from safegen.training.manifests import TRAINING_SEEDS
+    from safegen.training.mels import read_mels
+    from safegen.training.shipping import load_codec, load_text
+
+    seeds = TRAINING_SEEDS[:items]
+    run = folder / recipe
+    if recipe == "text-plan":
+        return text_plan.train(folder=run, steps=steps, batch=batch or 96)
+    mels = read_mels(folder, seeds)
+    if recipe == "codec":
+        return codec.train(mels, folder=run, steps=steps, batch=batch or 32)
+    return flow.train(
+        mels,
+        seeds,
+        codec=load_codec(folder / "codec" / "codec.fp16.safetensors"),
+        text=load_text(folder / "text-plan" / "planner.fp16.safetensors"),
+        folder=run,
+        steps=steps,
+        batch=batch or 24,
+    )
+
+
+def _render(folder: Path, assets: Path | None, items: int, *, hidden: bool) -> None:
+    """Render the training items unless that was done before."""
+    from safegen.training.manifests import TRAINING_SEEDS
+    from safegen.training.mels import cache_path, render_mels
+
+    seeds = TRAINING_SEEDS[:items]
+    if cache_path(folder, seeds).exists():
+        return
+    with click.progressbar(
+        length=len(seeds), label="Rendering training items", file=sys.stderr, hidden=hidden
+    ) as bar:
+        for done in render_mels(_soundfont(assets), seeds, folder=folder):
+            bar.update(done - bar.pos)
+
+
+def _manifest(
+    folder: Path, assets: Path | None, items: int, *, hidden: bool
+) -> dict[str, str | int]:
+    """Write the manifest of what codec, planner and renderer learned from."""
+    from safegen.audio import sha256_file
+    from safegen.training.manifests import TRAINING_SEEDS, write_manifest
+    from safegen.training.shipping import load_codec
+
+    weights = folder / "codec" / "codec.fp16.safetensors"
+    path = folder / "manifest" / "music-flow.manifest.safetensors"
+    codec = load_codec(weights)
+    with click.progressbar(
+        length=items, label="Writing the manifest", file=sys.stderr, hidden=hidden
+    ) as bar:
+        for done in write_manifest(
+            path,
+            codec,
+            codec_sha256=sha256_file(weights),
+            soundfont=_soundfont(assets),
+            heard=TRAINING_SEEDS[:items],
+        ):
+            bar.update(done - bar.pos)
+    return {"recipe": "manifest", "file": str(path), "sha256": sha256_file(path)}
+
+
+def _soundfont(assets: Path | None) -> Path:
+    from safegen.generation.soundfont import find_soundfont
+
+    found = None if assets is None else find_soundfont(assets)
+    if found is None:
+        raise InputError(
+            "the training soundfont FluidR3Mono_GM.sf3 was not found",
+            remedy="Run `safegen eval assets`, then name its folder with --assets.",
+        )
+    return found
