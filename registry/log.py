@@ -45,7 +45,6 @@ class CheckpointRow:
     size: int
     root: bytes
     note: str
-    created_at: datetime
 
 
 def size(session: Session) -> int:
@@ -71,11 +70,11 @@ def add_nodes(session: Session, rows: Sequence[NodeRow]) -> None:
         )
 
 
-def add_checkpoint(session: Session, row: CheckpointRow) -> None:
+def add_checkpoint(session: Session, row: CheckpointRow, *, at: datetime) -> None:
     """Store a checkpoint; there is one for each size that was ever signed."""
     session.execute(
         insert(LogCheckpoint),
-        [{"size": row.size, "root": row.root, "note": row.note, "created_at": row.created_at}],
+        [{"size": row.size, "root": row.root, "note": row.note, "created_at": at}],
     )
 
 
@@ -88,14 +87,14 @@ def find_nodes(session: Session, wanted: Sequence[tuple[int, int]]) -> tuple[Nod
         entries = session.execute(
             select(LogEntry.position, LogEntry.leaf_hash).where(LogEntry.position.in_(leaves))
         )
-        found += [NodeRow(level=0, position=row[0], hash=bytes(row[1])) for row in entries]
+        found += [NodeRow(level=0, position=row[0], hash=_bytes(row[1])) for row in entries]
     if above:
         nodes = session.execute(
             select(LogNode.level, LogNode.position, LogNode.hash).where(
                 tuple_(LogNode.level, LogNode.position).in_(above)
             )
         )
-        found += [NodeRow(level=r[0], position=r[1], hash=bytes(r[2])) for r in nodes]
+        found += [NodeRow(level=r[0], position=r[1], hash=_bytes(r[2])) for r in nodes]
     return tuple(found)
 
 
@@ -113,7 +112,7 @@ def nodes_of_level(session: Session, level: int, *, start: int, end: int) -> tup
             .where(LogNode.level == level, LogNode.position >= start, LogNode.position < end)
             .order_by(LogNode.position)
         )
-    return tuple(NodeRow(level=level, position=r[0], hash=bytes(r[1])) for r in rows)
+    return tuple(NodeRow(level=level, position=r[0], hash=_bytes(r[1])) for r in rows)
 
 
 def surplus_nodes(session: Session, log_size: int) -> tuple[tuple[int, int], ...]:
@@ -143,25 +142,29 @@ def entries(session: Session, *, start: int, end: int) -> tuple[EntryRow, ...]:
         .where(LogEntry.position >= start, LogEntry.position < end)
         .order_by(LogEntry.position)
     )
-    return tuple(EntryRow(position=r[0], entry=bytes(r[1]), leaf_hash=bytes(r[2])) for r in rows)
+    return tuple(EntryRow(position=r[0], entry=_bytes(r[1]), leaf_hash=_bytes(r[2])) for r in rows)
 
 
 def last_checkpoint(session: Session) -> CheckpointRow | None:
     """Fetch the checkpoint of the largest size; None for a log that was never written."""
     row = session.execute(
-        select(LogCheckpoint).order_by(LogCheckpoint.size.desc()).limit(1)
-    ).scalar_one_or_none()
-    return None if row is None else _checkpoint(row)
+        select(LogCheckpoint.size, LogCheckpoint.root, LogCheckpoint.note)
+        .order_by(LogCheckpoint.size.desc())
+        .limit(1)
+    ).one_or_none()
+    return (
+        None if row is None else CheckpointRow(size=row[0], root=_bytes(row[1]), note=_text(row[2]))
+    )
 
 
 def checkpoints(session: Session, *, start: int, end: int) -> tuple[CheckpointRow, ...]:
     """Fetch the checkpoints of sizes [start, end), in order."""
     rows = session.execute(
-        select(LogCheckpoint)
+        select(LogCheckpoint.size, LogCheckpoint.root, LogCheckpoint.note)
         .where(LogCheckpoint.size >= start, LogCheckpoint.size < end)
         .order_by(LogCheckpoint.size)
-    ).scalars()
-    return tuple(_checkpoint(row) for row in rows)
+    )
+    return tuple(CheckpointRow(size=r[0], root=_bytes(r[1]), note=_text(r[2])) for r in rows)
 
 
 def position_of_output(session: Session, output_id: str) -> int | None:
@@ -181,7 +184,10 @@ def unlogged_outputs(session: Session) -> Iterator[str]:
         yield str(row[0])
 
 
-def _checkpoint(row: LogCheckpoint) -> CheckpointRow:
-    return CheckpointRow(
-        size=row.size, root=bytes(row.root), note=row.note, created_at=row.created_at
-    )
+def _bytes(value: object) -> bytes:
+    """Take what a tampered SQLite row holds as it is: any type fits any column there."""
+    return bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode()
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -157,9 +157,8 @@ class Log:
         note = self._signer.sign(statement.text)
         rows.add_checkpoint(
             session,
-            CheckpointRow(
-                size=statement.size, root=statement.root, note=note, created_at=self._now()
-            ),
+            CheckpointRow(size=statement.size, root=statement.root, note=note),
+            at=self._now(),
         )
         log_.debug("appended %d entries at %d", len(items), first)
         return tuple(range(first, peaks.size))

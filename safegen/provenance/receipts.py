@@ -22,7 +22,7 @@ from safegen.errors import InputError, IntegrityError
 from safegen.provenance import merkle
 from safegen.provenance.log import Log
 from safegen.provenance.notes import open_checkpoint, parse_verifiers
-from safegen.provenance.record import Json, canonical, parse
+from safegen.provenance.record import Json, canonical, parse, read_json
 
 SUFFIX: Final = ".receipt.json"
 _SCHEMA: Final = "safegen.receipt/1"
@@ -121,7 +121,7 @@ def load(path: Path) -> Receipt:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise InputError(f"{path}: larger than any receipt", remedy=remedy)
-        found = json.loads(path.read_bytes())
+        found = read_json(path.read_bytes())
         return _receipt(found)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})", remedy=remedy) from error
@@ -165,7 +165,7 @@ def verify(path: Path, *, sha256: str, log_public_key: str) -> Receipt:
     )
 
     # 3 About this file.
-    if not hmac.compare_digest(receipt.sha256.encode(), sha256.encode()):
+    if not receipt.sha256 or not hmac.compare_digest(receipt.sha256.encode(), sha256.encode()):
         raise IntegrityError(
             f"{path}: the record is about a file with SHA-256 {receipt.sha256 or 'none'}, "
             f"this one has {sha256}",

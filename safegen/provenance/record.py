@@ -12,7 +12,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import rfc8785
 
@@ -25,6 +25,8 @@ MAX_ENTRY_BYTES: Final = 65_535
 """Entries of a tlog-tiles bundle carry a 16-bit length."""
 
 _ENTROPY_BYTES: Final = 10
+_SAFE_DIGITS: Final = 17
+"""A longer whole number is beyond 2**53 for sure."""
 _SALT_BYTES: Final = 32
 _TELLING_CHARACTERS: Final = 12
 """Shorter private values turn up inside other words by accident."""
@@ -77,13 +79,22 @@ def parse(entry: bytes) -> dict[str, Json]:
         IntegrityError: If the bytes are not the canonical form of a JSON object.
     """
     try:
-        record = json.loads(entry)
+        record = read_json(entry)
         is_canonical = isinstance(record, dict) and canonical(record) == entry
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"record of {len(entry)} bytes is not canonical JSON") from error
     if not is_canonical:
         raise IntegrityError(f"record of {len(entry)} bytes is not a canonical JSON object")
     return dict(record)
+
+
+def read_json(data: bytes) -> Any:
+    """Read JSON as RFC 8785 sees it: an integer of 2**53 or more is a double.
+
+    Raises:
+        ValueError: If it is no JSON.
+    """
+    return json.loads(data, parse_int=_number)
 
 
 def new_record_id(at: datetime, entropy: bytes) -> str:
@@ -105,9 +116,9 @@ def new_record_id(at: datetime, entropy: bytes) -> str:
     if not 0 <= milliseconds < 1 << 48:
         msg = f"time {at.isoformat()} does not fit a record id"
         raise ValueError(msg)
-    random = int.from_bytes(entropy[:_ENTROPY_BYTES])
+    random = int.from_bytes(entropy[:_ENTROPY_BYTES]) & ((1 << 74) - 1)
     value = milliseconds << 80
-    value |= 0x7 << 76 | (random >> 68) << 64
+    value |= 0x7 << 76 | (random >> 62) << 64
     value |= 0b10 << 62 | random & ((1 << 62) - 1)
     return str(uuid.UUID(int=value))
 
@@ -147,6 +158,10 @@ def verify_commitment(commitment: str, name: str, value: str, *, salt: bytes) ->
     """
     if not hmac.compare_digest(commit(name, value, salt=salt), commitment):
         raise IntegrityError(f"the record's commitment is to another {name}")
+
+
+def _number(text: str) -> int | float:
+    return float(text) if len(text) > _SAFE_DIGITS or abs(int(text)) >= 1 << 53 else int(text)
 
 
 def _texts(value: Json) -> Iterator[str]:
