@@ -105,7 +105,10 @@ def test_release_sends_a_foreign_file_through_the_same_gate(tmp_path: Path) -> N
     file = tmp_path / "foreign.wav"
     save(tones(1), file)
 
-    result = _invoke("release", str(file), "--generator", "Tones 1", "--out", str(tmp_path / "out"))
+    out = str(tmp_path / "out")
+    result = _invoke(
+        "release", str(file), "--generator", "Tones 1", "--out", out, "--format", "jsonl"
+    )
 
     (row,) = _rows(result)
     assert result.exit_code == 0, result.output
