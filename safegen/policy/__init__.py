@@ -19,6 +19,15 @@ from safegen.policy.judges import (
 )
 from safegen.policy.model import Action, CheckResult, Outcome, Policy
 from safegen.policy.rules import CHECK_NAMES, FLOOR, LOGGED, RULES, RULES_BY_ID, Rule, rules_of
+from safegen.policy.uploads import (
+    Fault,
+    Findings,
+    UploadDecision,
+    UploadReason,
+    Verdict,
+    judge_upload,
+    undecodable,
+)
 
 __all__ = [
     "CHECK_NAMES",
@@ -30,10 +39,15 @@ __all__ = [
     "Action",
     "CheckResult",
     "Decision",
+    "Fault",
+    "Findings",
     "Outcome",
     "Policy",
     "Reason",
     "Rule",
+    "UploadDecision",
+    "UploadReason",
+    "Verdict",
     "available",
     "counted_matches",
     "decide",
@@ -45,10 +59,12 @@ __all__ = [
     "judge_prompt",
     "judge_readback",
     "judge_synthetic",
+    "judge_upload",
     "judge_watermark",
     "load",
     "parse",
     "quoted_seconds",
     "rules_of",
     "text_of",
+    "undecodable",
 ]

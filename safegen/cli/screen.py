@@ -1,0 +1,178 @@
+"""``safegen screen``: what are these uploads?"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from safegen.cli.options import config, emit, format_option, quiet_option
+from safegen.errors import InputError
+
+if TYPE_CHECKING:
+    from safegen.screening import Screening
+
+_REPORTS = (".html", ".csv")
+
+
+@click.command()
+@click.argument(
+    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option("--policy", "policy_name", default="standard", show_default=True, metavar="NAME|FILE")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that decode and listen.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local"]),
+    default="local",
+    show_default=True,
+    help="Where the processes run.",
+)
+@click.option(
+    "--report",
+    "report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a report for people, too: .html or .csv.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the report if it exists.")
+@click.option(
+    "--resume", is_flag=True, help="Skip files that were judged before under the same policy."
+)
+@format_option
+@quiet_option
+def screen(
+    paths: tuple[Path, ...],
+    policy_name: str,
+    jobs: int,
+    engine: str,
+    report: Path | None,
+    overwrite: bool,
+    resume: bool,
+    format_: str,
+    quiet: bool,
+) -> None:
+    """Judge uploads: synthetic, marked, signed, quoting a licensed work?
+
+    Folders are walked. A file is clear, flagged, inconclusive or undecodable; clear
+    means that nothing was found, never that a human made it. Every answer is logged
+    before it is printed.
+
+    \b
+    Exit status:
+      0  every file is clear
+      1  something failed before all files were judged; --resume goes on
+      2  bad arguments, or nothing to judge
+      3  at least one file is not clear
+
+    \b
+    Example:
+      safegen screen uploads/ --jobs 4 --report report.html --format jsonl > verdicts.jsonl
+    """
+    import importlib.metadata
+
+    from registry import schema
+    from safegen import policy
+    from safegen.audio import walk
+    from safegen.listening import listen_here, listen_in_pool, open_ears
+    from safegen.provenance.keys import KeyStore
+    from safegen.provenance.log import open_log
+    from safegen.recording import now
+    from safegen.screening import Screener
+
+    _refuse_report(report, overwrite=overwrite)
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder", remedy="Check the path.")
+    files = tuple(walk(paths))
+    if not files:
+        raise InputError(
+            f"{', '.join(map(str, paths))}: no audio file found", remedy="Name another folder."
+        )
+    settings = config()
+    judge = policy.load(policy_name, settings.policies)
+    keys = KeyStore(settings.keys)
+    database = schema.open_database(settings.database_url)
+    screener = Screener(
+        database=database,
+        log=open_log(database, keys),
+        policy=judge,
+        now=now,
+        version=importlib.metadata.version("safegen"),
+    )
+    pictures = report is not None and report.suffix == ".html"
+    if jobs == 1:
+        ears = open_ears(settings)
+        results = screener.screen(
+            files, lambda todo: listen_here(todo, ears, with_picture=pictures), resume=resume
+        )
+    else:
+        results = screener.screen(
+            files,
+            lambda todo: listen_in_pool(
+                todo, open_ears, settings, jobs=jobs, with_picture=pictures
+            ),
+            resume=resume,
+        )
+    sizes = sum(path.stat().st_size for path in files if path.exists())
+    hidden = quiet or not sys.stderr.isatty()
+    kept: list[Screening] = []
+    is_clear = True
+    try:
+        with click.progressbar(
+            length=max(1, sizes),
+            label=f"Screening {len(files)} files",
+            file=sys.stderr,
+            hidden=hidden,
+        ) as bar:
+            for found in results:
+                if not hidden:
+                    click.echo("\r\033[K", nl=False, err=True)
+                emit(found.to_json(), _text(found), format_)
+                bar.update(found.size_bytes)
+                is_clear &= found.verdict.value == "clear"
+                if report is not None:
+                    kept.append(found)
+    finally:
+        if report is not None and kept:
+            from safegen.screening_report import write_report
+
+            write_report(kept, report, policy=judge, at=now())
+        database.close()
+    raise SystemExit(0 if is_clear else 3)
+
+
+def _refuse_report(report: Path | None, *, overwrite: bool) -> None:
+    if report is None:
+        return
+    if report.suffix not in _REPORTS:
+        raise InputError(
+            f"{report}: a report ends in {' or '.join(_REPORTS)}, not {report.suffix or 'nothing'}",
+            remedy="Name it report.html.",
+        )
+    if report.exists() and not overwrite:
+        raise InputError(f"{report}: exists already", remedy="Add --overwrite to replace it.")
+    if not report.absolute().parent.is_dir():
+        raise InputError(f"{report}: its folder does not exist", remedy="Make the folder first.")
+
+
+def _text(found: "Screening") -> str:
+    """Write one answer for people: the verdict, then why, then where."""
+    row = found.to_json()
+    lines = [f"{row['verdict']:12} {row['file']}"]
+    lines += [f"  {reason['rule']:4} {reason['problem']}" for reason in row["reasons"]]
+    lines += [
+        f"  quotes {match['title']} ({match['rights_holder']}): "
+        f"{match['query_start_seconds']:.1f}-{match['query_end_seconds']:.1f} s is "
+        f"{match['reference_start_seconds']:.1f}-{match['reference_end_seconds']:.1f} s of the work"
+        + (", licensed" if match["license_id"] else "")
+        for match in row["matches"]
+    ]
+    return "\n".join(lines)
