@@ -16,6 +16,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from safegen import containers
 from safegen.errors import InputError
 
 Waveform = npt.NDArray[np.float32]
@@ -47,6 +48,10 @@ AUDIO_SUFFIXES: Final = frozenset(
 )
 _DEMUXERS: Final = "wav,w64,flac,mp3,ogg,mov,aac,aiff,g722,matroska"
 _READ_FRAMES: Final = 1 << 20
+_UNKNOWN: Final = 1 << 60
+"""libsndfile's count for a FLAC that was written to a pipe is larger than this."""
+_CODEC_DELAY: Final = 4096
+"""Samples that a lossy codec may owe at the end: priming, padding and one frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +101,29 @@ def load(path: Path, *, max_seconds: float = MAX_SECONDS) -> Audio:
             ``max_seconds``, or holds no channel, no sample, or a NaN. The message
             names the file and the fault.
     """
-    if not path.exists():
-        raise InputError(f"{path}: no such file", remedy="Check the path.")
-    if not path.is_file():
-        raise InputError(f"{path}: not a regular file", remedy="Give the path of an audio file.")
-    size = path.stat().st_size
-    if size == 0:
-        raise InputError(f"{path}: the file is empty (0 bytes)", remedy="Export the audio again.")
-    audio = _load_soundfile(path, max_seconds) or _load_av(path, max_seconds)
+    try:
+        if not path.exists():
+            raise InputError(f"{path}: no such file", remedy="Check the path.")
+        if not path.is_file():
+            raise InputError(
+                f"{path}: not a regular file", remedy="Give the path of an audio file."
+            )
+        if path.stat().st_size == 0:
+            raise InputError(
+                f"{path}: the file is empty (0 bytes)", remedy="Export the audio again."
+            )
+        container = containers.container(path)
+        containers.refuse_mislabelled(path, container)
+        containers.refuse_cut(path, container)
+        is_declared = containers.declares_length(path, container)
+        audio = _load_soundfile(path, max_seconds, is_declared=is_declared) or _load_av(
+            path, max_seconds, is_declared=is_declared
+        )
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({_short(error)})",
+            remedy="Check the path and its permissions.",
+        ) from error
     return checked(audio.waveform, audio.sample_rate, name=str(path))
 
 
@@ -235,61 +255,42 @@ def walk(paths: tuple[Path, ...]) -> Iterator[Path]:
             yield path
 
 
-def _load_soundfile(path: Path, max_seconds: float) -> Audio | None:
-    """Read with libsndfile; None if it does not know the format."""
+def _load_soundfile(path: Path, max_seconds: float, *, is_declared: bool) -> Audio | None:
+    """Read with libsndfile; None if it does not know the format or stumbles."""
     import soundfile
 
+    blocks: list[Waveform] = []
+    read = 0
     try:
         with soundfile.SoundFile(path) as file:
-            _refuse_bomb(path, file.channels, file.samplerate, file.frames, max_seconds)
-            blocks: list[Waveform] = []
-            read = 0
+            declared, rate, channels = file.frames, file.samplerate, file.channels
+            is_declared = is_declared and declared < _UNKNOWN
+            _refuse_bomb(path, channels, rate, declared if is_declared else 0, max_seconds)
             while True:
                 block = file.read(_READ_FRAMES, dtype="float32", always_2d=True)
                 if len(block) == 0:
                     break
                 read += len(block)
-                _refuse_bomb(path, file.channels, file.samplerate, read, max_seconds)
+                _refuse_bomb(path, channels, rate, read, max_seconds)
                 blocks.append(block)
-            declared, rate, channels = file.frames, file.samplerate, file.channels
-            container = file.format
-    except soundfile.LibsndfileError:
+    except (soundfile.SoundFileError, TypeError):  # TypeError: a name that ends in .raw
         return None
-    # libsndfile reads a cut FLAC or WAV up to the cut without a word. A header that
-    # promises more than the file holds is a damaged file, not a short one.
-    if read < declared and container in ("WAV", "FLAC", "AIFF"):
-        raise InputError(
-            f"{path}: truncated, {read} of {declared} samples are there",
-            remedy="Copy or export the file again.",
-        )
-    _refuse_short_wav(path, container)
+    # libsndfile reads up to a cut without a word.
+    if is_declared:
+        _refuse_fewer(path, read, declared, rate)
     waveform = np.concatenate(blocks, axis=0).T if blocks else np.zeros((channels, 0), np.float32)
     return Audio(waveform=np.ascontiguousarray(waveform, dtype=np.float32), sample_rate=rate)
 
 
-def _refuse_short_wav(path: Path, container: str) -> None:
-    """Compare a RIFF header's promise with the bytes on disk; libsndfile silently shrinks it."""
-    if container != "WAV":
-        return
-    with path.open("rb") as file:
-        head = file.read(8)
-    promised = int.from_bytes(head[4:8], "little") + 8
-    actual = path.stat().st_size
-    streamed = 0xFFFFFFFF + 8
-    if head[:4] == b"RIFF" and promised > actual and promised < streamed - 64:
-        raise InputError(
-            f"{path}: truncated, {actual} of {promised} bytes are there",
-            remedy="Copy or export the file again.",
-        )
-
-
-def _load_av(path: Path, max_seconds: float) -> Audio:
+def _load_av(path: Path, max_seconds: float, *, is_declared: bool) -> Audio:
     """Read with FFmpeg, demuxers limited to audio containers and files opened by us."""
     import av
     from av.error import FFmpegError
 
     blocks: list[Waveform] = []
     read = 0
+    rate = 0
+    declared = 0
     try:
         with (
             path.open("rb") as file,
@@ -298,10 +299,17 @@ def _load_av(path: Path, max_seconds: float) -> Audio:
             if not container.streams.audio:
                 raise InputError(f"{path}: no audio stream in the file", remedy="Export audio.")
             stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise InputError(
+                    f"{path}: cannot be decoded as audio (unknown codec)",
+                    remedy="Export it again as WAV, FLAC, MP3, Ogg or M4A.",
+                )
             rate = int(stream.codec_context.sample_rate)
             channels = int(stream.codec_context.channels)
             if channels == 0 or rate == 0:
                 raise InputError(f"{path}: the file has 0 channels", remedy="Export it again.")
+            if stream.duration and stream.time_base:
+                declared = int(stream.duration * stream.time_base * rate)
             resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
             for frame in container.decode(stream):
                 for part in resampler.resample(frame):
@@ -312,12 +320,28 @@ def _load_av(path: Path, max_seconds: float) -> Audio:
             for part in resampler.resample(None):
                 blocks.append(np.asarray(part.to_ndarray(), dtype=np.float32))
     except (FFmpegError, ValueError, EOFError) as error:
+        if read:
+            raise InputError(
+                f"{path}: damaged or truncated after {read / rate:.2f} s ({_short(error)})",
+                remedy="Copy, download or export the file again.",
+            ) from error
         raise InputError(
             f"{path}: cannot be decoded as audio ({_short(error)})",
             remedy="Check that the file is complete and that its suffix fits its content.",
         ) from error
+    if is_declared:
+        _refuse_fewer(path, read, declared, rate)
     waveform = np.concatenate(blocks, axis=1) if blocks else np.zeros((channels, 0), np.float32)
     return Audio(waveform=waveform, sample_rate=rate)
+
+
+def _refuse_fewer(path: Path, read: int, declared: int, rate: int) -> None:
+    """Compare what was decoded with what the header declared, less an encoder's delay."""
+    if read + _CODEC_DELAY < declared:
+        raise InputError(
+            f"{path}: truncated, {read / rate:.2f} of {declared / rate:.2f} s are there",
+            remedy="Copy, download or export the file again.",
+        )
 
 
 def _encode_mp3(audio: Audio, bitrate: int, tags: Mapping[str, str]) -> bytes:
@@ -360,4 +384,5 @@ def _refuse_bomb(path: Path, channels: int, rate: int, frames: int, max_seconds:
 
 
 def _short(error: Exception) -> str:
-    return str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).splitlines()[0][:160]
