@@ -78,8 +78,12 @@ _NEUTRAL_RATE: Final = 0.30
 _WINDOW: Final = 80
 _STEP: Final = 40
 _CANDIDATES: Final = 50
-_PROBE_ITEMS: Final = 12
-_PROBE_RATE: Final = 0.28
+_PROBE_ITEMS: Final = 16
+_PROBE_RATE: Final = 0.27
+_OFFSET_BITS: Final = 24
+_OFFSET_ZERO: Final = 1 << 23
+_OFFSET_MASK: Final = (1 << 24) - 1
+_LEAST_SCORE: Final = 1.0
 _WINDOW_ITEMS: Final = 19
 """Items of 5 s of sound."""
 _WINDOW_RATE: Final = 0.20
@@ -239,8 +243,8 @@ def find_evidence(queries: tuple[Items, ...], index: WorkIndex) -> tuple[Evidenc
     search = len(queries[0]) * max(1, index.item_count)
     segments = [
         segment
-        for work, offset in _candidates(queries, index)
-        for segment in _segments(queries, index.items(work), work, offset)
+        for candidate in _candidates(queries, index)
+        for segment in _segments(candidate, queries, index.items(candidate.work))
     ]
     chains = _chained(_distinct(segments))
     found = [_evidence(chain, queries, index, search) for chain in chains]
@@ -250,52 +254,83 @@ def find_evidence(queries: tuple[Items, ...], index: WorkIndex) -> tuple[Evidenc
 # Votes: which diagonals are worth a look
 
 
-def _vote(queries: tuple[Items, ...], index: WorkIndex) -> Numbers:
-    """List the votes as rows of (query item, work, offset), each once whatever the shift."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A diagonal, and the sub-hop shift at which the two agree best on it."""
+
+    work: int
+    offset: int
+    shift: int
+
+
+def _candidates(queries: tuple[Items, ...], index: WorkIndex) -> list[_Candidate]:
+    """Choose the diagonals that have votes and then agree for some seconds.
+
+    The query is walked in windows of 10 s, so that a short quotation in a long
+    recording is not crowded out by others.
+    """
+    item, diagonal = _vote(queries, index)
+    best: dict[int, tuple[float, int]] = {}
+    for start in range(0, len(queries[0]), _STEP):
+        low, high = np.searchsorted(item, (start, start + _WINDOW))
+        found, counts = np.unique(diagonal[low:high], return_counts=True)
+        found = found[np.argsort(-counts, kind="stable")][:_CANDIDATES]
+        rates = _probe(queries, index, found, start)
+        for code, row in zip(found.tolist(), rates.tolist(), strict=True):
+            rate = min(row)
+            if rate <= min(_PROBE_RATE, best.get(code, (1.0, 0))[0]):
+                best[code] = rate, QUERY_SHIFTS[row.index(rate)]
+    return [
+        _Candidate(
+            work=code >> _OFFSET_BITS, offset=(code & _OFFSET_MASK) - _OFFSET_ZERO, shift=shift
+        )
+        for code, (_, shift) in sorted(best.items())
+    ]
+
+
+def _vote(queries: tuple[Items, ...], index: WorkIndex) -> tuple[Numbers, Numbers]:
+    """List the votes, each once whatever the shift: query item and diagonal, by item.
+
+    A diagonal is a work and an offset in one number, because numpy sorts numbers fast.
+    """
     keys = np.concatenate([query & np.uint32(KEY_MASK) for query in queries])
     items = np.concatenate([np.arange(len(query)) for query in queries])
     heard = np.concatenate(queries) != SILENCE
     found = index.lookup(keys[heard], limit=COMMON_POSTINGS)
     item = items[heard][found.rows]
-    return np.unique(np.stack((item, found.works, found.positions - item), axis=1), axis=0)
+    diagonal = (found.works << _OFFSET_BITS) + (found.positions - item + _OFFSET_ZERO)
+    order = np.lexsort((diagonal, item))
+    item, diagonal = item[order], diagonal[order]
+    first = np.ones(len(item), dtype=bool)
+    first[1:] = (item[1:] != item[:-1]) | (diagonal[1:] != diagonal[:-1])
+    return item[first], diagonal[first]
 
 
-def _candidates(queries: tuple[Items, ...], index: WorkIndex) -> list[tuple[int, int]]:
-    """Choose the diagonals (work, offset) that have votes and then agree for some seconds.
-
-    The query is walked in windows of 10 s, so that a short quotation in a long
-    recording is not crowded out by others.
-    """
-    votes = _vote(queries, index)
-    chosen: set[tuple[int, int]] = set()
-    for start in range(0, len(queries[0]), _STEP):
-        low, high = np.searchsorted(votes[:, 0], (start, start + _WINDOW))
-        diagonals, counts = np.unique(votes[low:high, 1:], axis=0, return_counts=True)
-        best = np.lexsort((diagonals[:, 1], diagonals[:, 0], -counts))[:_CANDIDATES]
-        chosen.update(
-            (work, offset)
-            for work, offset in diagonals[best].tolist()
-            if (work, offset) not in chosen
-            and _agrees_somewhere(queries, index.items(work), offset, start)
+def _probe(
+    queries: tuple[Items, ...], index: WorkIndex, diagonals: Numbers, start: int
+) -> npt.NDArray[np.float64]:
+    """Give the lowest bit error rate over any 2 s of a window, shape (diagonals, shifts)."""
+    width = min(_WINDOW, len(queries[0]) - start)
+    probe = min(_PROBE_ITEMS, width)
+    other = np.zeros((len(diagonals), width), np.uint32)
+    present = np.zeros((len(diagonals), width), bool)
+    for row, code in enumerate(diagonals.tolist()):
+        reference = index.items(code >> _OFFSET_BITS)
+        place = (code & _OFFSET_MASK) - _OFFSET_ZERO + start
+        low, high = max(0, -place), min(width, len(reference) - place)
+        other[row, low:high] = reference[place + low : place + high]
+        present[row, low:high] = True
+    rates = np.ones((len(diagonals), len(queries)))
+    for column, query in enumerate(queries):
+        own = query[start : start + width]
+        wrong = np.full((len(diagonals), width), BITS // 2, np.int64)
+        wrong[:, : len(own)] = np.where(
+            present[:, : len(own)], _differing(own, other[:, : len(own)]), BITS // 2
         )
-    return sorted(chosen)
-
-
-def _agrees_somewhere(
-    queries: tuple[Items, ...], reference: Items, offset: int, start: int
-) -> bool:
-    """Look for a short stretch of the window that is nearer than unrelated music."""
-    for query in queries:
-        low = max(start, -offset)
-        high = min(start + _WINDOW, len(query), len(reference) - offset)
-        if high <= low:
-            continue
-        total = np.cumsum(_differing(query[low:high], reference[low + offset : high + offset]))
-        width = min(_PROBE_ITEMS, high - low)
-        least = int((total[width - 1 :] - np.concatenate(([0], total[:-width]))).min())
-        if least <= _PROBE_RATE * width * BITS:
-            return True
-    return False
+        total = wrong.cumsum(axis=1)
+        total[:, probe:] -= total[:, :-probe].copy()
+        rates[:, column] = total[:, probe - 1 :].min(axis=1) / (probe * BITS)
+    return rates
 
 
 # Segments: where on a diagonal the two agree
@@ -317,29 +352,26 @@ class _Segment:
 
 
 def _segments(
-    queries: tuple[Items, ...], reference: Items, work: int, offset: int
+    candidate: _Candidate, queries: tuple[Items, ...], reference: Items
 ) -> list[_Segment]:
-    """Cut one diagonal into its stretches of agreement, at the shift that agrees best."""
-    best: list[_Segment] = []
-    for shift, query in zip(QUERY_SHIFTS, queries, strict=True):
-        start, stop = max(0, -offset), min(len(query), len(reference) - offset)
-        if stop <= start:
-            continue
-        wrong = _differing(query[start:stop], reference[start + offset : stop + offset])
-        found = [
-            _Segment(
-                work=work,
-                offset=offset,
-                first=start + first,
-                last=start + last,
-                shift=shift,
-                wrong_bits=int(wrong[first : last + 1].sum()),
-            )
-            for first, last in _stretches(_NEUTRAL_RATE - wrong / BITS)
-        ]
-        if sum(s.local_score for s in found) > sum(s.local_score for s in best):
-            best = found
-    return best
+    """Cut one diagonal into its stretches of agreement."""
+    query = queries[QUERY_SHIFTS.index(candidate.shift)]
+    start = max(0, -candidate.offset)
+    stop = min(len(query), len(reference) - candidate.offset)
+    wrong = _differing(
+        query[start:stop], reference[start + candidate.offset : stop + candidate.offset]
+    )
+    return [
+        _Segment(
+            work=candidate.work,
+            offset=candidate.offset,
+            first=start + first,
+            last=start + last,
+            shift=candidate.shift,
+            wrong_bits=int(wrong[first : last + 1].sum()),
+        )
+        for first, last in _stretches(_NEUTRAL_RATE - wrong / BITS)
+    ]
 
 
 def _stretches(gain: npt.NDArray[np.float64]) -> list[tuple[int, int]]:
@@ -347,25 +379,25 @@ def _stretches(gain: npt.NDArray[np.float64]) -> list[tuple[int, int]]:
 
     Source: Ruzzo and Tompa, ISMB 1999, all maximal scoring subsequences.
     """
-    if not (gain > 0).any():
-        return []
+    sign = np.flatnonzero(np.diff(gain > 0)) + 1
+    starts = np.concatenate(([0], sign))
+    ends = np.concatenate((sign, [len(gain)]))
+    totals = np.concatenate(([0.0], np.cumsum(gain)))
     stack: list[tuple[int, int, float, float]] = []  # first, last, total before, total after
-    total = 0.0
-    for place, value in enumerate(gain.tolist()):
-        before, total = total, total + value
-        if value <= 0:
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        first, before, total = start, float(totals[start]), float(totals[end])
+        if total <= before:
             continue
-        first = place
         while True:
             left = len(stack) - 1
             while left >= 0 and stack[left][2] >= before:
                 left -= 1
             if left < 0 or stack[left][3] >= total:
-                stack.append((first, place, before, total))
+                stack.append((first, end - 1, before, total))
                 break
             first, _, before, _ = stack[left]
             del stack[left:]
-    return [(first, last) for first, last, _, _ in stack if last > first]
+    return [(first, last) for first, last, before, total in stack if total - before >= _LEAST_SCORE]
 
 
 def _distinct(segments: list[_Segment]) -> list[_Segment]:
