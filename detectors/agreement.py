@@ -118,7 +118,8 @@ class BarIndex:
 
     def _bits(self, query: Bars) -> Floats:
         """Surprisal of each slot, given its place in the bar and the note before it."""
-        return self._surprisal[_places(query), _contexts(query[None])[0], query]
+        bits: Floats = self._surprisal[_places(query), _contexts(query[None])[0], query]
+        return bits
 
 
 class CodeIndex:

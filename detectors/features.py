@@ -72,7 +72,7 @@ def prepare(waveform: Waveform, sample_rate: int) -> Floats:
     Returns:
         Shape (samples,).
     """
-    mono = np.asarray(waveform, dtype=np.float64).mean(axis=0)
+    mono: Floats = np.asarray(waveform, dtype=np.float64).mean(axis=0)
     if sample_rate == SAMPLE_RATE:
         return mono
     divisor = int(np.gcd(sample_rate, SAMPLE_RATE))

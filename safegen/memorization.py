@@ -105,28 +105,28 @@ def parse(data: bytes) -> Items:
         size = int.from_bytes(data[:8], "little")
         facts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["manifest"])
         scales = {kind: Calibration(**values) for kind, values in facts["calibration"].items()}
-        plan_names = tuple(f"seed:{seed}" for seed in tensors["plan_seeds"].tolist())
         names = tuple(f"seed:{seed}" for seed in tensors["seeds"].tolist())
+        codes = tensors["codes"].astype(np.int16)
+        return Items(
+            plans=PlanRung(
+                index=BarIndex(bars(tensors["plans"])), names=names, calibration=scales["plan"]
+            ),
+            tokens=TokenRung(
+                index=CodeIndex(codes, size=CodecConfig().codes),
+                names=names,
+                calibration=scales["tokens"],
+            ),
+            fingerprints=FingerprintRung(
+                index=ItemIndex(tensors["fingerprints"]),
+                names=names,
+                calibration=scales["fingerprint"],
+            ),
+        )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise IntegrityError(
             f"this is not a training manifest: {error!r}",
             remedy="Run `safegen train manifest` again.",
         ) from error
-    return Items(
-        plans=PlanRung(
-            index=BarIndex(bars(tensors["plans"])), names=plan_names, calibration=scales["plan"]
-        ),
-        tokens=TokenRung(
-            index=CodeIndex(tensors["codes"], size=CodecConfig().codes),
-            names=names,
-            calibration=scales["tokens"],
-        ),
-        fingerprints=FingerprintRung(
-            index=ItemIndex(tensors["fingerprints"]),
-            names=names,
-            calibration=scales["fingerprint"],
-        ),
-    )
 
 
 def bars(plans: npt.NDArray[np.integer]) -> Bars:

@@ -11,27 +11,30 @@ The manifest that ships is one safetensors file (numpy types):
     plan_digests  uint8   (n, 8)        first bytes of the sha256 of the canonical JSON
     codes         uint16  (m, 250)      first-codebook tokens of the first m items, which
                                         were heard, one per 40 ms
+    fingerprints  uint32  (m, 58)       Chromaprint items of the same
 
-Its metadata (strings) names what is needed to make the items again: ``item_seconds``,
-``sample_rate``, ``frame_rate``, ``codec_sha256`` (the weights the tokens belong to) and
-``soundfont_sha256``.
+Its metadata (``manifest``, one JSON object) names what is needed to make the items again:
+``item_seconds``, ``sample_rate``, ``frame_rate``, ``codec_sha256`` (the weights the tokens
+belong to) and ``soundfont_sha256``; and ``calibration``, what pieces outside the training
+set reach against all of them (``safegen.training.memory``).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from safegen.audio import Audio, sha256_file
 from safegen.generation.codec import FRAME_RATE, SAMPLE_RATE, Codec
 from safegen.generation.compose import PLAN_TOKENS, Plan, compose, digest, to_tokens
 from safegen.generation.soundfont import SoundfontRenderer
+from safegen.training.memory import UNSEEN_SEEDS, calibrate_on, record, recorded
 
 TRAINING_SEEDS: Final = range(1_000_000, 1_005_000)
 PLAN_SEEDS: Final = range(1_000_000, 1_040_000)
@@ -79,25 +82,30 @@ def write_manifest(
     soundfont: Path,
     heard: range = TRAINING_SEEDS,
     planned: range = PLAN_SEEDS,
+    unseen: range = UNSEEN_SEEDS,
 ) -> Iterator[int]:
     """Write the manifest of a training set.
 
     Args:
-        path: Of the safetensors file.
+        path: Of the safetensors file; its folder keeps the items, so a stopped run continues.
         codec: The shipped codec, which names the sounds.
         codec_sha256: Of its weight file.
         soundfont: The training soundfont.
         heard: Seeds of the items codec and renderer learned from.
         planned: Seeds of the plans the planner learned from; starts with ``heard``.
+        unseen: Seeds outside both, which tell what chance reaches.
 
     Yields:
         How many heard items are done.
 
     Raises:
-        ValueError: If ``planned`` does not start with ``heard``.
+        ValueError: If ``planned`` does not start with ``heard``, or holds an unseen seed.
     """
     if planned[: len(heard)] != heard:
         msg = f"the plans {planned} must start with the heard items {heard}"
+        raise ValueError(msg)
+    if set(unseen) & set(planned):
+        msg = f"the unseen pieces {unseen} are among the training items {planned}"
         raise ValueError(msg)
     plans = np.zeros((len(planned), PLAN_TOKENS), dtype=np.uint8)
     digests = np.zeros((len(planned), DIGEST_BYTES), dtype=np.uint8)
@@ -105,23 +113,36 @@ def write_manifest(
         plan = compose(seed)
         plans[row] = to_tokens(plan)
         digests[row] = np.frombuffer(bytes.fromhex(digest(plan))[:DIGEST_BYTES], dtype=np.uint8)
-    rows: list[npt.NDArray[np.uint16]] = []
-    for item in training_items(soundfont, seeds=heard):
-        rows.append(codec.encode(item.audio)[0].astype(np.uint16))
-        yield len(rows)
+    renderer = SoundfontRenderer(soundfont)
+    folder = path.parent / f"items-{codec_sha256[:12]}"
+    for seeds in (heard, unseen):
+        for done in record(renderer, codec, seeds, seconds=ITEM_SECONDS, folder=folder):
+            yield done if seeds is heard else len(heard)
+    items = recorded(heard, folder=folder)
+    scales = calibrate_on(
+        plans=plans,
+        items=items,
+        unseen_plans=np.array([to_tokens(compose(seed)) for seed in unseen], dtype=np.uint8),
+        unseen=recorded(unseen, folder=folder),
+        codebook=codec.config.codes,
+    )
+    facts = {
+        "item_seconds": ITEM_SECONDS,
+        "sample_rate": SAMPLE_RATE,
+        "frame_rate": FRAME_RATE,
+        "codec_sha256": codec_sha256,
+        "soundfont_sha256": sha256_file(soundfont),
+        "calibration": {kind: asdict(x) for kind, x in scales.items()},
+    }
     save_file(
         {
             "seeds": np.array(planned, dtype=np.int64),
             "plans": plans,
             "plan_digests": digests,
-            "codes": np.stack(rows),
+            "codes": items.codes.astype(np.uint16),
+            "fingerprints": items.fingerprints,
         },
         path,
-        metadata={
-            "item_seconds": f"{ITEM_SECONDS:g}",
-            "sample_rate": str(SAMPLE_RATE),
-            "frame_rate": f"{FRAME_RATE:g}",
-            "codec_sha256": codec_sha256,
-            "soundfont_sha256": sha256_file(soundfont),
-        },
+        # One entry: safetensors writes several in an arbitrary order, and the hash would change.
+        metadata={"manifest": json.dumps(facts, sort_keys=True)},
     )
