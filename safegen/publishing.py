@@ -35,6 +35,7 @@ STAGING_NAME: Final = ".safegen-staging"
 _STAGING_LOCK: Final = ".lock"
 _ITEM_LOCK: Final = "lock"
 _STAGED_NAME: Final = "final"
+RELEASED_MODE: Final = 0o644
 MIN_FREE_BYTES: Final = 64 * 1024 * 1024
 
 log_ = logging.getLogger(__name__)
@@ -128,7 +129,9 @@ class Publisher:
         Raises:
             SafegenError: If the file could not be linked; the record is then voided.
         """
-        # 1 The bytes are on disk before anything speaks of them.
+        # 1 The bytes are on disk before anything speaks of them. Staging is private; the
+        # released file is readable like any other.
+        stage.final.chmod(RELEASED_MODE)
         _sync_file(stage.final)
         _sync_folder(stage.folder)
         self._on_step("staged")
