@@ -148,7 +148,8 @@ def _log(settings: Config) -> Diagnosis:
 
 
 def _models(settings: Config) -> Diagnosis:
-    from safegen.generation.systems import DEFAULT_MODEL, load
+    from safegen.generation.cards import DEFAULT_MODEL
+    from safegen.generation.systems import load
 
     facts = load(DEFAULT_MODEL, device="cpu").facts
     return Diagnosis(

@@ -11,7 +11,7 @@ from safegen.cli.options import emit, format_option, quiet_option
 from safegen.errors import InputError
 
 if TYPE_CHECKING:
-    from safegen.gate import Release
+    from safegen.recording import Release
 
 MAX_SEED = 2**63
 
