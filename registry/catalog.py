@@ -32,6 +32,9 @@ from registry.tables import (
 _NAMESPACE: Final = uuid.UUID("6f1c1d39-93c5-5d0e-9a53-0d5a1f9e7c11")
 _ITEM_BYTES: Final = 4
 
+CHUNK: Final = 500
+"""Ids in one query; SQLite takes at most 32,766 parameters."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewFingerprint:
@@ -456,7 +459,7 @@ def _rows(session: Session, works: list[Work]) -> list[WorkRow]:
     ids = [work.id for work in works]
     rights: dict[str, list[RightRow]] = {}
     licenses: dict[str, list[LicenseRow]] = {}
-    for chunk in (ids[start : start + 500] for start in range(0, len(ids), 500)):
+    for chunk in (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)):
         for right, name in session.execute(_rights_of(chunk)):
             row = RightRow(
                 rights_holder_id=right.rights_holder_id,

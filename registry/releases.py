@@ -16,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from registry.catalog import CHUNK
 from registry.errors import ConflictError, NotFoundError
 from registry.scope import AuditScope
 from registry.tables import Check, Model, Output, OutputMatch, TrainingManifest
@@ -375,8 +376,8 @@ def _rows(
     checks: dict[str, list[CheckRow]] = {}
     matches: dict[str, list[MatchRow]] = {}
     ids = [output.id for output in outputs]
-    for start in range(0, len(ids), 500):
-        chunk = ids[start : start + 500]
+    for start in range(0, len(ids), CHUNK):
+        chunk = ids[start : start + CHUNK]
         for check in session.scalars(
             select(Check).where(Check.output_id.in_(chunk)).order_by(Check.output_id, Check.name)
         ):

