@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, insert, or_, select, tuple_
+from sqlalchemy import func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from registry.tables import LogCheckpoint, LogEntry, LogNode, Output
@@ -80,19 +80,23 @@ def add_checkpoint(session: Session, row: CheckpointRow, *, at: datetime) -> Non
 
 def find_nodes(session: Session, wanted: Sequence[tuple[int, int]]) -> tuple[NodeRow, ...]:
     """Fetch the hashes at (level, position), in no order; what is missing is left out."""
-    leaves = [position for level, position in wanted if level == 0]
-    above = [address for address in wanted if address[0] > 0]
+    by_level: dict[int, list[int]] = {}
+    for level, position in wanted:
+        by_level.setdefault(level, []).append(position)
     found: list[NodeRow] = []
-    if leaves:
+    if leaves := by_level.pop(0, []):
         entries = session.execute(
             select(LogEntry.position, LogEntry.leaf_hash).where(LogEntry.position.in_(leaves))
         )
         found += [NodeRow(level=0, position=row[0], hash=_bytes(row[1])) for row in entries]
-    if above:
+    if by_level:
+        # Not a row-value IN: SQLite answers that one by reading the whole table.
+        here = [
+            (LogNode.level == level) & LogNode.position.in_(positions)
+            for level, positions in sorted(by_level.items())
+        ]
         nodes = session.execute(
-            select(LogNode.level, LogNode.position, LogNode.hash).where(
-                tuple_(LogNode.level, LogNode.position).in_(above)
-            )
+            select(LogNode.level, LogNode.position, LogNode.hash).where(or_(*here))
         )
         found += [NodeRow(level=r[0], position=r[1], hash=_bytes(r[2])) for r in nodes]
     return tuple(found)

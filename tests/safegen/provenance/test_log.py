@@ -1,7 +1,9 @@
 """The log on both databases: what it proves, and what a forger cannot hide."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -396,6 +398,48 @@ def test_many_entries_go_over_the_edges_of_batches(sqlite_database: Database) ->
     assert seen == [4096, 8192, 9000]
     assert report.nodes == sum(9000 >> level for level in range(1, 14))
     assert len(proof.hashes) == 14
+
+
+def test_no_append_or_proof_reads_a_whole_table(sqlite_database: Database) -> None:
+    # Found by measuring: a row-value IN made every append as slow as the log is long.
+    log = new_log(sqlite_database)
+    add(log, *[b"entry"] * 700)
+    statements: list[tuple[str, Any]] = []
+    engine = sqlite_database._readers
+
+    @sqlalchemy.event.listens_for(sqlalchemy.Engine, "before_cursor_execute")
+    def note(_c: object, _r: object, text: str, values: Any, *_: object) -> None:
+        statements.append((text, values))
+
+    try:
+        add(log, b"one more")
+        with sqlite_database.read() as session:
+            log.prove_inclusion(session, 300)
+            log.prove_consistency(session, 300, 701)
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", note)
+    queries = [(text, values) for text, values in statements if text.startswith("SELECT")]
+    with engine.connect() as connection:
+        plans = [
+            str(step)
+            for text, values in queries
+            for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
+        ]
+
+    assert len(queries) >= 8
+    assert not [plan for plan in plans if "SCAN" in plan and "USING" not in plan]
+
+
+def test_writers_at_the_same_time_never_share_a_position(database: Database) -> None:
+    def write(number: int) -> list[int]:
+        log = new_log(database)
+        return [add(log, f"{number}/{i}".encode())[0] for i in range(8)]
+
+    with ThreadPoolExecutor(4) as pool:
+        positions = [position for row in pool.map(write, range(4)) for position in row]
+
+    assert sorted(positions) == list(range(32))
+    assert verify(new_log(database)) == ""
 
 
 def insert_output(session: Session, output_id: str, record: bytes, position: int) -> None:
