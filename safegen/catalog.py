@@ -205,22 +205,27 @@ def _finish(
 
 def _listen(path: Path) -> _Heard:
     """Decode and fingerprint one file; runs in a worker process."""
+    from detectors.chromaprint import ENGINE, fingerprint, to_blob
     from detectors.errors import DetectorError
     from safegen.audio import load
-    from safegen.matching import catalog_fingerprint
 
     nothing = NewFingerprint(engine="", items=b"")
     try:
         audio = load(path)
-        fingerprint = catalog_fingerprint(audio)
+        items = to_blob(fingerprint(audio.waveform, audio.sample_rate))
     except InputError as error:
         return _Heard(tags=Tags(), seconds=0.0, fingerprint=nothing, problem=str(error))
     except DetectorError as error:
         return _Heard(tags=Tags(), seconds=0.0, fingerprint=nothing, problem=f"{path}: {error}")
-    if not fingerprint.items:
+    if not items:
         problem = f"{path}: {audio.seconds:.2f} s of sound are too short to be recognized"
         return _Heard(tags=Tags(), seconds=0.0, fingerprint=nothing, problem=problem)
-    return _Heard(tags=read_tags(path), seconds=audio.seconds, fingerprint=fingerprint, problem="")
+    return _Heard(
+        tags=read_tags(path),
+        seconds=audio.seconds,
+        fingerprint=NewFingerprint(engine=ENGINE, items=items),
+        problem="",
+    )
 
 
 def _store(
