@@ -12,8 +12,8 @@ The gate runs these steps in this order, for every output, whoever made it:
  8. read the finished file back: decode, compare, detect the mark, validate C2PA
  9. decide: a required check that did not pass has not passed
 10. log: refused outputs end here, in the log and nowhere else (quarantine: and there)
-11. publish: commit record and log entry, link into the output folder, log ``released``
-12. receipt beside the file
+11. publish: commit record and log entry, link into the output folder, put the receipt
+    beside it, log ``released``
 
 A check that raises or runs out of time is an outcome, not an accident: the policy says
 what follows, and in ``strict`` that is a refusal.
@@ -269,7 +269,7 @@ class Gate:
             names = catalog.names(session)
         return policy.judge_prompt(self._policy, prompt, names)
 
-    # 2 to 12 -----------------------------------------------------------------------
+    # 2 to 11 -----------------------------------------------------------------------
 
     def _judge(
         self, case: _Case, generation: Generation, *, out: Path, file_format: FileFormat
@@ -356,14 +356,9 @@ class Gate:
         with _timed(case, "publish"):
             position = self.publisher.publish(stage, path, output, model_row(case.item.facts))
 
-        # 12 The proof travels beside the file; the log can write it again at any time.
-        with _timed(case, "receipt"), self.database.read() as session:
-            receipt = receipts.issue(session, self.log, position=position)
-            receipt_path = receipts.sidecar(path)
-            receipts.write(receipt, receipt_path)
+        with self.database.read() as session:
             size = self.log.size(session)
-        self._on_step("receipted")
-        return self._result(case, judgement, finished, position, size, receipt_path)
+        return self._result(case, judgement, finished, position, size, receipts.sidecar(path))
 
     # 3 ------------------------------------------------------------------------------
 

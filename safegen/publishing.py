@@ -1,10 +1,10 @@
 """How does a file reach the output folder so that a crash at any point leaves no lie behind?
 
 A file in the output folder is always complete and always in the log. The order is:
-stage, make durable, commit record and log entry, link, make the folder durable, log
-``released``. ``link`` is atomic and never overwrites, so the folder never shows half a
-file; the record is committed before the link, so it never shows an unlogged one. What
-a dead process left is finished or voided by ``Publisher.recover``.
+stage, make durable, commit record and log entry, link, write the receipt beside it, make
+the folder durable, log ``released``. ``link`` is atomic and never overwrites, so the
+folder never shows half a file; the record is committed before the link, so it never shows
+an unlogged one. What a dead process left is finished or voided by ``Publisher.recover``.
 
 Each item in work owns a folder below ``.safegen-staging`` next to its destination (the
 same file system, or ``link`` would fail) and holds an ``flock`` on it while it lives;
@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Final
 
 from registry import releases
-from registry.releases import NewModel, NewOutput
+from registry.releases import NewModel, NewOutput, OutputRow
 from registry.session import Database
 from safegen.errors import SafegenError
+from safegen.provenance import receipts
 from safegen.provenance.log import Log
 from safegen.provenance.record import canonical
 
@@ -143,6 +144,8 @@ class Publisher:
         try:
             os.link(stage.final, destination)
             self._on_step("linked")
+            self._write_receipt(destination, position)
+            self._on_step("receipted")
             _sync_folder(destination.parent)
             self._on_step("folder-synced")
         except OSError as error:
@@ -166,15 +169,14 @@ class Publisher:
         finished: list[str] = []
         voided: list[str] = []
         with self._database.read() as session:
-            waiting = [
-                (row.output_id, Path(row.path), row.sha256) for row in releases.prepared(session)
-            ]
-        for record_id, path, sha256 in waiting:
-            folder = path.parent / STAGING_NAME / record_id
+            waiting = releases.prepared(session)
+        for row in waiting:
+            record_id = row.output_id
+            folder = Path(row.path).parent / STAGING_NAME / record_id
             with contextlib.ExitStack() as stack:
                 if folder.is_dir() and not stack.enter_context(_if_free(folder / _ITEM_LOCK)):
                     continue  # its process lives
-                if self._finish_or_void(record_id, path, folder / _STAGED_NAME, sha256):
+                if self._finish_or_void(row, folder / _STAGED_NAME):
                     finished.append(record_id)
                 else:
                     voided.append(record_id)
@@ -184,15 +186,23 @@ class Publisher:
             log_.info("recovered: %s finished, %s voided, %s swept", finished, voided, swept)
         return Recovery(finished=tuple(finished), voided=tuple(voided), swept=tuple(swept))
 
-    def _finish_or_void(self, record_id: str, path: Path, staged: Path, sha256: str) -> bool:
+    def _finish_or_void(self, row: OutputRow, staged: Path) -> bool:
+        path = Path(row.path)
         with contextlib.suppress(FileExistsError, FileNotFoundError):
-            if _sha256(staged) == sha256:
+            if _sha256(staged) == row.sha256:
                 os.link(staged, path)
-        if _sha256(path) == sha256:
+        if _sha256(path) == row.sha256:
+            self._write_receipt(path, row.log_index)
             _sync_folder(path.parent)
-            return self._close(record_id, "released", sha256=sha256)
-        self._close(record_id, "void", sha256=sha256)
+            return self._close(row.output_id, "released", sha256=row.sha256)
+        self._close(row.output_id, "void", sha256=row.sha256)
         return False
+
+    def _write_receipt(self, path: Path, position: int) -> None:
+        """Put the proof beside the file; the log can write it again at any time."""
+        with self._database.read() as session:
+            receipt = receipts.issue(session, self._log, position=position)
+        receipts.write(receipt, receipts.sidecar(path))
 
     def _sweep(self, out: Path) -> list[str]:
         root = out / STAGING_NAME

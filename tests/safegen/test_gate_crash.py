@@ -24,6 +24,7 @@ from registry import releases
 from registry.session import connect
 from safegen.config import from_environment
 from safegen.gate import Gate
+from safegen.provenance import receipts
 from safegen.provenance.keys import KeyStore
 from safegen.provenance.log import Log
 from safegen.publishing import STAGING_NAME
@@ -42,9 +43,9 @@ STEPS = (
     "in-transaction",
     "record-committed",
     "linked",
+    "receipted",
     "folder-synced",
     "released",
-    "receipted",
 )
 ROUNDS = 100
 
@@ -181,6 +182,9 @@ def _nothing_lies(home: Path, out: Path) -> None:
     assert set(files) == set(rows)
     for name, sha256 in files.items():
         assert rows[name].sha256 == sha256
+        verifier_keys = "\n".join(verifier.text for verifier in keys.log_verifiers())
+        sidecar = receipts.sidecar(out / name)
+        receipts.verify(sidecar, sha256=sha256, log_public_key=verifier_keys)
     assert not [path for path in (out / STAGING_NAME).glob("*/*") if path.is_file()]
     database.close()
 
