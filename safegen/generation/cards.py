@@ -99,11 +99,23 @@ CARDS: Final = (
         sample_rate=32_000,
         shortest_seconds=1.0,
         longest_seconds=120.0,
-        parameters=0,
+        parameters=9_309_467,
         files=(
-            WeightFile(role="codec", name="codec.safetensors", sha256=""),
-            WeightFile(role="planner", name="planner.safetensors", sha256=""),
-            WeightFile(role="renderer", name="renderer.safetensors", sha256=""),
+            WeightFile(
+                role="codec",
+                name="codec.safetensors",
+                sha256="7f0be7b635ef13615f5c12f860b850a7903134713f68d24af0157f5877974b2b",
+            ),
+            WeightFile(
+                role="planner",
+                name="planner.safetensors",
+                sha256="5f08be4c7e4340d93b5a908bb1c9b78e20c5f173e3f3d111056558b317ee4fcc",
+            ),
+            WeightFile(
+                role="renderer",
+                name="renderer.safetensors",
+                sha256="a633fc46863de18a8081c63163a977b30eea76b0cc380e4ce5605aed8321f2c0",
+            ),
             WeightFile(role="manifest", name="music-flow.manifest.safetensors", sha256=""),
         ),
         recipes=(

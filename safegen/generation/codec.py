@@ -76,9 +76,10 @@ class LogMel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         filters = _mel_filters()
-        self.register_buffer("filters", filters, persistent=False)
-        inverse = torch.linalg.pinv(filters.double()).float()
-        self.register_buffer("inverse", inverse, persistent=False)
+        self.register_buffer("filters", torch.from_numpy(filters).float(), persistent=False)
+        # The filters are independent rows, so this is their pseudo-inverse.
+        inverse = filters.T @ np.linalg.inv(filters @ filters.T)
+        self.register_buffer("inverse", torch.from_numpy(inverse).float(), persistent=False)
         self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -281,7 +282,7 @@ def griffin_lim(magnitudes: Tensor, samples: int) -> Tensor:
     return waveform[:samples]
 
 
-def _mel_filters() -> Tensor:
+def _mel_filters() -> npt.NDArray[np.float64]:
     """Build triangular filters on the HTK mel scale from 0 Hz to Nyquist, peak 1.
 
     Returns:
@@ -294,7 +295,7 @@ def _mel_filters() -> Tensor:
     low, center, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising = (bins - low) / (center - low)
     falling = (high - bins) / (high - center)
-    return torch.from_numpy(np.maximum(0.0, np.minimum(rising, falling))).float()
+    return np.asarray(np.maximum(0.0, np.minimum(rising, falling)))
 
 
 def nearest(x: Tensor, book: Tensor) -> Tensor:
