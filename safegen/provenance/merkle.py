@@ -207,13 +207,10 @@ def verify_inclusion(
     _check_length("inclusion", proof, len(inclusion_spans(position, size)))
     joined, at, last = leaf, position, size - 1
     for sibling in proof:
-        if at & 1 or at == last:
-            joined = node_hash(sibling, joined)
-            while at and not at & 1:
-                at >>= 1
-                last >>= 1
-        else:
-            joined = node_hash(joined, sibling)
+        # On the right edge (at == last) every further sibling lies to the left; the
+        # RFC's inner loop skips levels there, which a checked length makes needless.
+        is_left = at & 1 or at == last
+        joined = node_hash(sibling, joined) if is_left else node_hash(joined, sibling)
         at >>= 1
         last >>= 1
     if not hmac.compare_digest(joined, expected_root):
@@ -252,9 +249,6 @@ def verify_consistency(
     for sibling in path[1:]:
         if at & 1 or at == last:
             old, new = node_hash(sibling, old), node_hash(sibling, new)
-            while at and not at & 1:
-                at >>= 1
-                last >>= 1
         else:
             new = node_hash(new, sibling)
         at >>= 1
