@@ -98,6 +98,12 @@ def test_a_record_that_quotes_the_prompt_is_refused(body: dict[str, Json]) -> No
         record.seal(body, private=(PROMPT,))
 
 
+def test_a_short_prompt_is_refused_as_a_value_and_not_inside_words() -> None:
+    assert record.seal({"model": "pop-music"}, private=("pop",))
+    with pytest.raises(ValueError, match="quotes a private value"):
+        record.seal({"model": "pop"}, private=("pop",))
+
+
 def test_a_record_that_commits_to_the_prompt_is_sealed() -> None:
     salt = record.commitment_salt(b"k" * 32, record_id="r", name="prompt")
     body: dict[str, Json] = {
