@@ -382,12 +382,16 @@ def _asked(question: str, option: str, given: str) -> str:
     """Take an option's value, else ask for it on a terminal, else name the option."""
     if given.strip():
         return given.strip()
-    if not sys.stdin.isatty():
+    if not _is_terminal():
         raise InputError(
             f"{option} is missing and there is no terminal to ask on",
             remedy=f"Give {option} NAME.",
         )
     return str(click.prompt(question, err=True)).strip()
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _ingest(
