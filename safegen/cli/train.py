@@ -13,7 +13,7 @@ from safegen.errors import InputError
 if TYPE_CHECKING:
     from safegen.training.loop import Progress
 
-RECIPES = ("codec", "text-plan", "flow", "manifest")
+RECIPES = ("codec", "text-plan", "flow", "manifest", "synthetic")
 
 
 @click.command()
@@ -38,6 +38,13 @@ RECIPES = ("codec", "text-plan", "flow", "manifest")
     show_default=True,
     help="Train codec and flow on the first training items only.",
 )
+@click.option(
+    "--count",
+    type=click.IntRange(min=20),
+    default=120,
+    show_default=True,
+    help="Outputs of the shipped model the synthetic classifier hears.",
+)
 @click.option("--batch", type=click.IntRange(min=1), help="Excerpts or captions per step.")
 @click.option("--threads", type=click.IntRange(min=1), help="Of torch; its own choice if absent.")
 @quiet_option
@@ -48,12 +55,13 @@ def train(
     assets: Path | None,
     steps: int | None,
     items: int,
+    count: int,
     batch: int | None,
     threads: int | None,
     quiet: bool,
     format_: str,
 ) -> None:
-    """Run RECIPE: codec, then text-plan, then flow, then manifest.
+    """Run RECIPE: codec, then text-plan, then flow, then manifest, then synthetic.
 
     Stop it at any time; the next call continues from the last checkpoint and computes
     the same losses as a run that was never stopped. Each finished run leaves float16
@@ -79,6 +87,10 @@ def train(
     if recipe == "manifest":
         written = _manifest(folder, assets, items, hidden=hidden)
         emit(written, f"{written['file']}\nsha256 {written['sha256']}", format_)
+        return
+    if recipe == "synthetic":
+        trained = _synthetic(run, assets, count, hidden=hidden)
+        emit(trained, f"{trained['file']}\nsha256 {trained['sha256']}", format_)
         return
     if recipe in ("codec", "flow"):
         _render(folder, assets, items, hidden=hidden)
@@ -172,6 +184,40 @@ def _manifest(
         ):
             bar.update(done - bar.pos)
     return {"recipe": "manifest", "file": str(path), "sha256": sha256_file(path)}
+
+
+def _synthetic(
+    run: Path, assets: Path | None, count: int, *, hidden: bool
+) -> dict[str, str | float]:
+    """Train the classifier that recognizes the shipped model."""
+    from safegen.audio import sha256_file
+    from safegen.generation.systems import load, load_codec
+    from safegen.training import synthetic
+
+    if assets is None:
+        raise InputError(
+            "the classifier learns from recordings and there are none",
+            remedy="Run `safegen eval assets`, then name its folder with --assets.",
+        )
+    table = synthetic.dataset(
+        assets,
+        work=run,
+        count=count,
+        generator=load(),
+        codec=load_codec(),
+        note=(lambda _: None) if hidden else (lambda text: click.echo(text, err=True)),
+    )
+    data, report = synthetic.train(table)
+    path = run / "own-music.safetensors"
+    path.write_bytes(data)
+    return {
+        "recipe": "synthetic",
+        "file": str(path),
+        "sha256": sha256_file(path),
+        "auc_cross_validated": round(report.evidence, 5),
+        "auc_trivial_probe": round(report.trivial, 5),
+        **{f"rows_{kind}": n for kind, n in report.rows.items()},
+    }
 
 
 def _soundfont(assets: Path | None) -> Path:

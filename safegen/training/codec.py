@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from safegen.generation.codec import STACK, Codec, CodecConfig, nearest
-from safegen.training.loop import Progress, Run, save_module
+from safegen.training.loop import Progress, Run, save_module, started_from
 
 LEARNING_RATE: Final = 1.5e-3
 COMMITMENT: Final = 0.25
@@ -67,7 +67,8 @@ def train(
     Yields:
         The loss of each step, with the log-mel error of both paths.
     """
-    model = _Training(config or CodecConfig())
+    with started_from(seed):
+        model = _Training(config or CodecConfig())
     sample = np.asarray(mels[:: max(1, len(mels) // 64)], dtype=np.float32)
     model.codec.mean.copy_(torch.from_numpy(sample.mean(axis=(0, 1))))
     model.codec.scale.copy_(torch.tensor(sample.std()))

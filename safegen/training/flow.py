@@ -25,7 +25,7 @@ from safegen.generation.compose import compose
 from safegen.generation.renderer import Conditions, Renderer, RendererConfig
 from safegen.generation.rolls import roll
 from safegen.generation.text import TextEncoder, pool, to_batch
-from safegen.training.loop import Progress, Run, save_module
+from safegen.training.loop import Progress, Run, save_module, started_from
 from safegen.training.manifests import ITEM_SECONDS
 
 LEARNING_RATE: Final = 1.2e-3
@@ -65,8 +65,8 @@ def train(
     Yields:
         The loss of each step.
     """
-    torch.manual_seed(seed)
-    renderer = Renderer(config or RendererConfig())
+    with started_from(seed):
+        renderer = Renderer(config or RendererConfig())
     latents = _latents(codec, mels)
     renderer.mean.copy_(latents[::7].float().mean(dim=(0, 1)))
     renderer.scale.copy_(latents[::7].float().std(dim=(0, 1)))

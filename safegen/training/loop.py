@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -155,6 +156,14 @@ class Run:
             return (self.step + 1) / WARMUP_STEPS
         share = min(1.0, (self.step - WARMUP_STEPS) / max(1, self.steps - WARMUP_STEPS))
         return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+@contextmanager
+def started_from(seed: int) -> Iterator[None]:
+    """Draw first weights from a seed and leave the global randomness as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def save_module(state: dict[str, Tensor], path: Path, *, prefix: str) -> None:

@@ -31,7 +31,7 @@ from safegen.generation.compose import (
 )
 from safegen.generation.planner import Planner, PlannerConfig
 from safegen.generation.text import TextConfig, to_batch
-from safegen.training.loop import Progress, Run, save_module
+from safegen.training.loop import Progress, Run, save_module, started_from
 from safegen.training.manifests import PLAN_SEEDS
 
 LEARNING_RATE: Final = 1.5e-3
@@ -65,8 +65,8 @@ def train(
     Yields:
         The loss of each step, with the share of attributes predicted right.
     """
-    torch.manual_seed(seed)
-    planner = Planner(config or PlannerConfig(text=TextConfig()))
+    with started_from(seed):
+        planner = Planner(config or PlannerConfig(text=TextConfig()))
     run = Run(planner, steps=steps, learning_rate=LEARNING_RATE, seed=seed)
     run.resume(folder)
     while run.step < steps:
