@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import click
 import numpy as np
 import numpy.typing as npt
 
@@ -39,7 +37,8 @@ Floats = npt.NDArray[np.float64]
 
 PROMPT_SEEDS: Final = range(8_000_000, 8_100_000)
 RENDER_SEEDS: Final = range(8_200_000, 8_300_000)
-OUTPUT_SECONDS: Final = 8.0
+RENDERS: Final = 48
+OUTPUT_SECONDS: Final = 5.0
 FOLDS: Final = 5
 REGULARIZATION: Final = 0.05
 DOMAIN_AXES: Final = 16
@@ -59,62 +58,6 @@ class Report:
     evidence: float
     trivial: float
     rows: dict[str, int]
-
-
-@click.command("synthetic")
-@click.option(
-    "--assets",
-    required=True,
-    metavar="FOLDER",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder filled by `safegen eval assets`.",
-)
-@click.option(
-    "--work",
-    required=True,
-    metavar="FOLDER",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where outputs and measurements are kept, so that a stopped run continues.",
-)
-@click.option(
-    "--out",
-    required=True,
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The weights to write, a safetensors file.",
-)
-@click.option("--count", type=click.IntRange(20), default=120, show_default=True, help="Outputs.")
-@click.option("--model", default="music-flow", show_default=True)
-def command(assets: Path, work: Path, out: Path, count: int, model: str) -> None:
-    """Train the classifier that recognizes the shipped generator.
-
-    Prints one JSON object: the file's hash, which belongs into detectors/synthetic.py,
-    and the cross-validated figures beside the trivial probe.
-
-    \b
-    Exit status:
-      0  trained
-      2  the assets are missing
-
-    \b
-    Example:
-      safegen train synthetic --assets ~/assets --work ~/work --out own-music.safetensors
-    """
-    from safegen.generation.systems import load, load_codec
-
-    table = dataset(
-        assets, work=work, count=count, generator=load(model), codec=load_codec(), note=_note
-    )
-    data, report = train(table)
-    out.write_bytes(data)
-    row = {
-        "file": str(out),
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "auc_cross_validated": round(report.evidence, 5),
-        "auc_trivial_probe": round(report.trivial, 5),
-        "rows": report.rows,
-    }
-    click.echo(json.dumps(row))
 
 
 def dataset(
@@ -140,6 +83,7 @@ def dataset(
             f"{assets}: no soundfont", remedy="Run `safegen eval assets --out FOLDER` first."
         )
     weights = generator.facts.weights_sha256[:12]
+    digest = hashlib.sha256(codec.quantizer.codebook.numpy().tobytes()).hexdigest()[:12]
 
     def recordings() -> Iterator[tuple[str, Audio]]:
         return clips.recordings(
@@ -153,8 +97,8 @@ def dataset(
 
     def copies() -> Iterator[Clip]:
         for number, (name, audio) in enumerate(recordings()):
-            if number % 2 == 0:
-                passed = clips.copy(audio, codec, quantized=number % 4 == 0)
+            if number % 4 == 0:
+                passed = clips.copy(audio, codec, quantized=number % 8 == 0)
                 yield Clip(audio=passed, own=True, kind="copy", group=name, lossless=False)
 
     def outputs() -> Iterator[Clip]:
@@ -168,7 +112,7 @@ def dataset(
 
     def played() -> Iterator[Clip]:
         return clips.renders(
-            SoundfontRenderer(soundfont), RENDER_SEEDS[:80], seconds=clips.CLIP_SECONDS
+            SoundfontRenderer(soundfont), RENDER_SEEDS[:RENDERS], seconds=clips.CLIP_SECONDS
         )
 
     def recorded() -> Iterator[Clip]:
@@ -178,7 +122,7 @@ def dataset(
     parts: dict[str, Callable[[], Iterator[Clip]]] = {
         "recording": recorded,
         "render": played,
-        f"copy-{weights}": copies,
+        f"copy-{digest}": copies,
         f"output-{weights}-{count}": outputs,
     }
     tables = []
@@ -256,6 +200,11 @@ def train(table: Table) -> tuple[bytes, Report]:
         rows=dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
     )
     return data, report
+
+
+def trivial_line(table: Table) -> Line:
+    """Fit the trivial probe on a whole table."""
+    return _fit(table.trivial, table.own, _importance(table))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,8 +286,3 @@ def _importance(table: Table) -> Floats:
             rows = (table.own == own) & (table.kind == kind)
             weights[rows] = len(table) / (2 * len(kinds) * rows.sum())
     return weights
-
-
-def _note(text: str) -> None:
-    click.echo(text, err=True)
-    sys.stderr.flush()

@@ -49,6 +49,7 @@ def recorded(seeds: range) -> Recorded:
 
 def packed(items: Recorded, scales: dict[str, Calibration]) -> bytes:
     """Write a manifest with the layout that ``safegen.training.manifests`` documents."""
+    calibration = {kind: asdict(scale) for kind, scale in scales.items()}
     return save(
         {
             "seeds": np.array(LEARNED, dtype=np.int64),
@@ -56,9 +57,7 @@ def packed(items: Recorded, scales: dict[str, Calibration]) -> bytes:
             "codes": items.codes.astype(np.uint16),
             "fingerprints": items.fingerprints,
         },
-        metadata={
-            "manifest": json.dumps({"calibration": {k: asdict(v) for k, v in scales.items()}})
-        },
+        metadata={"manifest": json.dumps({"calibration": calibration})},
     )
 
 
