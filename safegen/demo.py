@@ -5,6 +5,7 @@ output folder. Nothing is prepared: the works, the piece, the quotation and the 
 watermark are made here.
 """
 
+import importlib.metadata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Final
 import numpy as np
 
 from registry import schema
-from registry.session import connect
-from safegen import catalog, watermark
-from safegen.audio import Audio, load, resample, save
+from registry.catalog import find_rights_holder
+from registry.scope import AuditScope
+from safegen import audit, catalog, policy, watermark
+from safegen.audio import Audio, load, resample, save, walk
+from safegen.audit import Window
 from safegen.config import Config, from_environment
 from safegen.declarations import parse_terms
 from safegen.errors import SafegenError
@@ -24,15 +27,19 @@ from safegen.generation.base import ModelFacts, Request
 from safegen.generation.compose import compose
 from safegen.generation.procedural import render
 from safegen.generation.systems import load as load_model
+from safegen.listening import listen_here, open_ears
 from safegen.provenance.keys import KeyStore
-from safegen.provenance.log import Log
+from safegen.provenance.log import open_log
 from safegen.recording import Release, now
+from safegen.screening import Screener
+from safegen.screening_report import write_report
 from safegen.verification import Verdict, Verification, Verifier
 
 PROMPT: Final = "a calm piano piece in A minor, 84 bpm, with soft drums"
 WORK_SEEDS: Final = tuple(range(70_000_000, 70_000_006))
 """Far from the seeds of the training items, so that the works are new to the model."""
 
+RIGHTS_HOLDER: Final = "Demo Collecting Society"
 WORK_SECONDS: Final = 30.0
 QUOTE_SECONDS: Final = 12.0
 
@@ -67,14 +74,14 @@ def add_composed_works(config: Config, folder: Path, *, seeds: tuple[int, ...]) 
         save(render(compose(seed), seconds=WORK_SECONDS), path)
         paths.append(path)
     terms = parse_terms(
-        rights_holder="Demo Collecting Society",
+        rights_holder=RIGHTS_HOLDER,
         license_name="known, not licensed",
         territories="*",
         uses="",
         valid_from="2020-01-01",
         valid_until="",
     )
-    database = connect(config.database_url)
+    database = schema.open_database(config.database_url)
     try:
         declared = catalog.declare(tuple(paths), terms, artist="The Composer of the Demo")
         added = list(catalog.add(database, declared, now=now, jobs=1))
@@ -100,7 +107,7 @@ def run(out: Path, *, progress: Callable[[float], None] | None = None) -> Iterat
     count = add_composed_works(config, out / "catalog", seeds=WORK_SEEDS)
     yield Step(
         title=f"{count} works composed, rendered and added to the catalog",
-        lines=(f"{out / 'catalog'}", "rights-holder: Demo Collecting Society, nothing licensed"),
+        lines=(f"{out / 'catalog'}", f"rights-holder: {RIGHTS_HOLDER}, nothing licensed"),
     )
 
     gate = Gate.open(out / "home")
@@ -122,7 +129,8 @@ def run(out: Path, *, progress: Callable[[float], None] | None = None) -> Iterat
     finally:
         gate.close()
 
-    yield _check_log(config)
+    yield _screen(config, out)
+    yield from _audit(config)
 
 
 def _generate(gate: Gate, out: Path, progress: Callable[[float], None] | None) -> Release:
@@ -168,7 +176,7 @@ def _verify(config: Config, gate: Gate, released: Release, out: Path) -> Iterato
     copied = uploads / "copied mark.wav"
     save(Audio(waveform=pasted.astype(np.float32), sample_rate=piece.sample_rate), copied)
 
-    database = connect(config.database_url)
+    database = schema.open_database(config.database_url)
     try:
         verifier = Verifier(database=database, keys=KeyStore(config.keys))
         found = [
@@ -182,16 +190,54 @@ def _verify(config: Config, gate: Gate, released: Release, out: Path) -> Iterato
     yield Step(title="verified", lines=tuple(_verified_line(one) for one in found))
 
 
-def _check_log(config: Config) -> Step:
-    keys = KeyStore(config.keys)
-    database = connect(config.database_url)
+def _screen(config: Config, out: Path) -> Step:
+    """Judge the uploads like a platform would, with a report to look at."""
+    ears = open_ears(config)
+    judge = policy.load("standard", config.policies)
+    database = schema.open_database(config.database_url)
     try:
-        log = Log(database, None, keys.log_origin(), verifiers=keys.log_verifiers())
+        screener = Screener(
+            database=database,
+            log=open_log(database, KeyStore(config.keys)),
+            policy=judge,
+            now=now,
+            version=importlib.metadata.version("safegen"),
+        )
+        found = list(
+            screener.screen(
+                tuple(walk((out / "uploads",))),
+                lambda todo: listen_here(todo, ears, with_picture=True),
+                resume=False,
+            )
+        )
+    finally:
+        database.close()
+    report = out / "report.html"
+    write_report(found, report, policy=judge, at=now())
+    lines = [f"{one.verdict.value:16} {Path(one.file).name}" for one in found]
+    return Step(title=f"screened: {report}", lines=tuple(lines))
+
+
+def _audit(config: Config) -> Iterator[Step]:
+    """Answer the rights-holder, and hash the whole log again."""
+    database = schema.open_database(config.database_url)
+    try:
+        log = open_log(database, KeyStore(config.keys))
         with database.read() as session:
+            holder = find_rights_holder(session, RIGHTS_HOLDER)
+            outputs = list(audit.matches(session, log, AuditScope.of(holder), window=Window()))
             report = log.verify(session)
     finally:
         database.close()
-    return Step(
+    yield Step(
+        title=f"audited for {RIGHTS_HOLDER}: {len(outputs)} outputs quote its works",
+        lines=tuple(
+            f"{one.output.state:10} {one.output.kind:10} log entry {one.output.log_index}, "
+            "inclusion proof holds"
+            for one in outputs
+        ),
+    )
+    yield Step(
         title="log verified",
         lines=(
             f"{report.size} entries hashed again, {report.checkpoints} signed checkpoints hold",

@@ -28,33 +28,31 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy.orm import Session
 
 from detectors import chromaprint, synthetic
-from detectors.base import Match
 from detectors.memorization import MemorizationFinding
 from detectors.synthetic import SyntheticFinding
 from detectors.watermark import WatermarkFinding
 from registry import catalog, schema
 from registry.releases import NewOutput
-from registry.session import Database, connect
+from registry.session import Database
 from safegen import memorization, policy, watermark
 from safegen.audio import Audio, FileFormat, checked, encode
 from safegen.checking import run_check
 from safegen.config import Config, from_environment
 from safegen.errors import InputError, ReleaseBlockedError
 from safegen.generation.base import Generation, Generator, ModelFacts, Request
+from safegen.licensing import licensed_matches
 from safegen.matching import CatalogMatcher
 from safegen.policy import Action, CheckResult, Outcome, Policy
 from safegen.provenance import c2pa, receipts, record
 from safegen.provenance.keys import KeyStore
-from safegen.provenance.log import Log
+from safegen.provenance.log import open_log
 from safegen.publishing import Publisher, Stage
 from safegen.readback import ReadBack, read_back
 from safegen.recording import (
@@ -107,9 +105,7 @@ class Gate:
         self._policy = judge
         self._quarantine = quarantine
         self._on_step = on_step or (lambda _: None)
-        self.log = Log(
-            database, keys.log_signer(), keys.log_origin(), verifiers=keys.log_verifiers()
-        )
+        self.log = open_log(database, keys)
         self.mark_keys = keys.watermark_keys()
         self.mark_key = keys.current_watermark_key()
         self._manifest_key = keys.manifest_key()
@@ -143,10 +139,8 @@ class Gate:
         config: Config = from_environment(environment)
         keys = KeyStore(config.keys)
         keys.log_origin()  # before anything is opened: without keys nothing is promised
-        database = connect(config.database_url)
-        schema.check(database)
         gate = cls(
-            database=database,
+            database=schema.open_database(config.database_url),
             keys=keys,
             judge=policy.load(policy_name, config.policies),
             quarantine=config.quarantine,
@@ -365,9 +359,8 @@ class Gate:
     def _listen_catalog(self, case: _Case, audio: Audio) -> CheckResult:
         matches = self.matcher.match(audio)
         with self.database.read() as session:
-            case.matches = tuple(
-                _licensed(session, match, at=case.item.time, judge=self._policy)
-                for match in matches
+            case.matches = licensed_matches(
+                session, matches, at=case.item.time, policy=self._policy
             )
         covered = frozenset(found.match.work_id for found in case.matches if found.license_id)
         return policy.judge_matches(self._policy, matches, covered)
@@ -513,24 +506,6 @@ def _row(case: _Case, judgement: Judgement, finished: Finished | None, *, state:
         state=state,
         fingerprint=case.fingerprint.astype("<u4").tobytes(),
         entry=record.seal(body(case.item, judgement, finished, version=_version()), private=()),
-    )
-
-
-def _licensed(session: Session, match: Match, *, at: datetime, judge: Policy) -> LicensedMatch:
-    work = catalog.get_work(session, match.work_id)
-    license_ = catalog.license_in_force(
-        session,
-        match.work_id,
-        at=at,
-        territory=judge.catalog_match.territory,
-        use=judge.catalog_match.use,
-    )
-    return LicensedMatch(
-        match=match,
-        license_id=license_.license_id if license_ else "",
-        title=work.title,
-        isrc=work.isrc,
-        rights_holder=", ".join(right.rights_holder for right in work.rights),
     )
 
 

@@ -33,7 +33,7 @@ from safegen.errors import IntegrityError
 from safegen.provenance import c2pa
 from safegen.provenance.c2pa import C2paFinding
 from safegen.provenance.keys import KeyStore
-from safegen.provenance.log import Log
+from safegen.provenance.log import open_log
 from safegen.recording import payload_hex
 
 
@@ -109,7 +109,7 @@ class Verifier:
 
     def __init__(self, *, database: Database, keys: KeyStore) -> None:
         self._database = database
-        self._log = Log(database, None, keys.log_origin(), verifiers=keys.log_verifiers())
+        self._log = open_log(database, keys)
         self._mark_keys: Mapping[str, bytes] = keys.watermark_keys()
         self._anchors = keys.trust_anchors()
 

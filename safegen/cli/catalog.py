@@ -378,6 +378,60 @@ def stats(format_: str) -> None:
     emit(row, text, format_)
 
 
+@catalog_command.command()
+@format_option
+@quiet_option
+def dedupe(format_: str, quiet: bool) -> None:
+    """List pairs of works that share sound: copies, edits, remasters.
+
+    Nothing is changed; take the one that should go out with `catalog remove`.
+
+    \b
+    Exit status:
+      0  listed, maybe none
+      1  the database cannot be read
+
+    \b
+    Example:
+      safegen catalog dedupe --format jsonl
+    """
+    from registry import catalog, schema
+    from safegen.duplicates import find_duplicates
+
+    hidden = quiet or not sys.stderr.isatty()
+    with schema.open_database(config().database_url) as database:
+        with database.read() as session:
+            length = catalog.stats(session).works
+        pairs = 0
+        with click.progressbar(
+            length=length, label="Comparing", file=sys.stderr, hidden=hidden
+        ) as bar:
+            for compared in find_duplicates(database):
+                for pair in compared.duplicates:
+                    pairs += 1
+                    with database.read() as session:
+                        one = catalog.get_work(session, pair.work_id)
+                        other = catalog.get_work(session, pair.other_work_id)
+                    row = {
+                        "work_id": one.work_id,
+                        "title": one.title,
+                        "rights_holder": one.rights_holder,
+                        "other_work_id": other.work_id,
+                        "other_title": other.title,
+                        "other_rights_holder": other.rights_holder,
+                        "shared_seconds": round(pair.shared_seconds, 1),
+                        "score": round(pair.score, 4),
+                    }
+                    text = (
+                        f"{pair.shared_seconds:6.1f} s  {pair.score:.2f}  "
+                        f"{one.work_id} {one.title}  =  {other.work_id} {other.title}"
+                    )
+                    emit(row, text, format_)
+                bar.update(1)
+    if not quiet:
+        click.echo(f"{pairs} pairs among {length} works", err=True)
+
+
 def _asked(question: str, option: str, given: str) -> str:
     """Take an option's value, else ask for it on a terminal, else name the option."""
     if given.strip():

@@ -105,12 +105,10 @@ def _keys(settings: Config) -> Diagnosis:
 def _database(settings: Config) -> Diagnosis:
     from registry import schema
     from registry.errors import RegistryError
-    from registry.session import connect
 
     try:
-        database = connect(settings.database_url)
+        database = schema.open_database(settings.database_url)
         try:
-            schema.check(database)
             return Diagnosis(name="database", is_well=True, found=f"{database.name}, up to date")
         finally:
             database.close()
@@ -123,14 +121,13 @@ def _log(settings: Config) -> Diagnosis:
     from registry.errors import RegistryError
     from registry.session import connect
     from safegen.provenance.keys import KeyStore
-    from safegen.provenance.log import Log
+    from safegen.provenance.log import open_log
 
     keys = KeyStore(settings.keys)
-    log_verifiers, origin = keys.log_verifiers(), keys.log_origin()
     try:
         database = connect(settings.database_url)
         try:
-            log = Log(database, None, origin, verifiers=log_verifiers)
+            log = open_log(database, keys)
             with database.read() as session:
                 size = log.size(session)
                 if size:

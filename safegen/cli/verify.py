@@ -45,14 +45,12 @@ def verify(files: tuple[Path, ...], offline: bool, explain: bool, format_: str) 
     if offline:
         raise SystemExit(_offline(files, format_))
     from registry import schema
-    from registry.session import connect
     from safegen.provenance.keys import KeyStore
     from safegen.verification import Verdict, Verifier
 
     settings = config()
     keys = KeyStore(settings.keys)
-    database = connect(settings.database_url)
-    schema.check(database)
+    database = schema.open_database(settings.database_url)
     verifier = Verifier(database=database, keys=keys)
     all_ours = True
     unreadable: list[SafegenError] = []

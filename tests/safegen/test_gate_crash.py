@@ -26,7 +26,7 @@ from safegen.config import from_environment
 from safegen.gate import Gate
 from safegen.provenance import receipts
 from safegen.provenance.keys import KeyStore
-from safegen.provenance.log import Log
+from safegen.provenance.log import open_log
 from safegen.publishing import STAGING_NAME
 from tests.safegen.conftest import tones
 
@@ -151,7 +151,10 @@ def _await_steps(child: _Child, count: int) -> None:
 
 
 def _release_forever(home: Path, out: Path, *, seed: int, writer: int) -> None:
-    gate = Gate.open(home, on_step=lambda _: os.write(writer, b"."))
+    def tell(_: str) -> None:
+        os.write(writer, b".")
+
+    gate = Gate.open(home, on_step=tell)
     while True:
         audio = tones(seed)
         seed += 1000
@@ -168,7 +171,7 @@ def _nothing_lies(home: Path, out: Path) -> None:
     config = from_environment({"SAFEGEN_HOME": str(home)})
     database = connect(config.database_url)
     keys = KeyStore(config.keys)
-    log = Log(database, None, keys.log_origin(), verifiers=keys.log_verifiers())
+    log = open_log(database, keys)
     with database.read() as session:
         log.verify(session)
         assert not releases.prepared(session)
