@@ -317,6 +317,21 @@ def test_list_and_stats_count_what_is_there(run: Run, music: Path) -> None:
     assert "works" in run("catalog", "stats").stdout
 
 
+def test_dedupe_finds_an_edit_and_nothing_else(run: Run, music: Path) -> None:
+    sound, rate = soundfile.read(music / "guitar.ogg")
+    soundfile.write(music / "guitar-cut.wav", sound[rate // 3 :] * 0.5, rate)
+    run("catalog", "add", music, *TERMS)
+
+    result = run("catalog", "dedupe", "--format", "jsonl")
+
+    assert result.exit_code == 0, result.output
+    assert [{row["title"], row["other_title"]} for row in rows(result)] == [
+        {"guitar", "guitar-cut"}
+    ]
+    assert 4.0 < rows(result)[0]["shared_seconds"] < 10.0
+    assert "1 pairs among 4 works" in result.stderr
+
+
 def write_csv(music: Path, *lines: str) -> Path:
     path = music / "works.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
