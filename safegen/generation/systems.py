@@ -32,7 +32,7 @@ from safegen.generation.codec import FRAME_RATE, SAMPLE_RATE, Codec, CodecConfig
 from safegen.generation.compose import Plan, to_json, to_tokens
 from safegen.generation.planner import Planner, PlannerConfig
 from safegen.generation.procedural import ProceduralGenerator
-from safegen.generation.renderer import Conditions, Renderer, RendererConfig
+from safegen.generation.renderer import LONGEST_SECONDS, Conditions, Renderer, RendererConfig
 from safegen.generation.rolls import roll
 from safegen.generation.samplers import FlowSettings, sample_latents, sample_plan
 from safegen.generation.text import TextConfig, pool, to_batch
@@ -143,7 +143,9 @@ class MusicFlow:
         return Conditions(
             roll=torch.from_numpy(roll(plan, frames=frames))[None],
             text=pool(self.planner.text(batch), batch.mask),
-            place=torch.tensor([[0.0, request.seconds]]),
+            # Training items are ten seconds cut from longer pieces, so a shorter clip is
+            # the beginning of one of these.
+            place=torch.tensor([[0.0, max(request.seconds, LONGEST_SECONDS)]]),
             has_plan=torch.ones(1, dtype=torch.bool),
             has_text=torch.ones(1, dtype=torch.bool),
         )
