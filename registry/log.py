@@ -4,14 +4,17 @@ Only storage: what is hashed, signed and proved is ``safegen.provenance.log``'s.
 are added and read, never changed; every function works inside the caller's session.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import func, insert, or_, select
+from sqlalchemy import Insert, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from registry.tables import LogCheckpoint, LogEntry, LogNode, Output
+
+_ROWS_PER_STATEMENT: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,8 @@ def size(session: Session) -> int:
 
 def add_entries(session: Session, rows: Sequence[EntryRow]) -> None:
     """Store leaves; a position that is taken raises the database's integrity error."""
-    session.execute(
+    _add(
+        session,
         insert(LogEntry),
         [{"position": r.position, "entry": r.entry, "leaf_hash": r.leaf_hash} for r in rows],
     )
@@ -63,11 +67,11 @@ def add_entries(session: Session, rows: Sequence[EntryRow]) -> None:
 
 def add_nodes(session: Session, rows: Sequence[NodeRow]) -> None:
     """Store hashes of level 1 and above."""
-    if rows:
-        session.execute(
-            insert(LogNode),
-            [{"level": r.level, "position": r.position, "hash": r.hash} for r in rows],
-        )
+    _add(
+        session,
+        insert(LogNode),
+        [{"level": r.level, "position": r.position, "hash": r.hash} for r in rows],
+    )
 
 
 def add_checkpoint(session: Session, row: CheckpointRow, *, at: datetime) -> None:
@@ -186,6 +190,16 @@ def unlogged_outputs(session: Session) -> Iterator[str]:
     )
     for row in rows:
         yield str(row[0])
+
+
+def _add(session: Session, statement: Insert, values: Sequence[Mapping[str, object]]) -> None:
+    """Insert rows; a server gets many at once, because each statement is a round trip."""
+    if session.connection().dialect.name == "sqlite" or len(values) == 1:
+        if values:
+            session.execute(statement, values)
+        return
+    for start in range(0, len(values), _ROWS_PER_STATEMENT):
+        session.execute(statement.values(values[start : start + _ROWS_PER_STATEMENT]))
 
 
 def _bytes(value: object) -> bytes:
