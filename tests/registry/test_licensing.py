@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from registry.errors import InvalidError
@@ -49,6 +49,10 @@ def test_territories(territories: tuple[str, ...], asked: str, expected: bool) -
 
 
 @given(offset=st.integers(-100, 200))
+@example(offset=-1)
+@example(offset=0)
+@example(offset=99)
+@example(offset=100)
 def test_a_window_holds_at_its_start_and_no_longer_at_its_end(offset: int) -> None:
     row = a_row(valid_until=NOON + timedelta(seconds=100))
     at = NOON + timedelta(seconds=offset)
