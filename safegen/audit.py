@@ -35,6 +35,7 @@ from safegen.provenance.log import InclusionProof, Log
 
 _WINDOW_ITEMS: Final = 80
 """Items of the ten seconds that training items are long."""
+_QUOTATION_RULES: Final = ("R4", "R12")
 _SCAN_ENTRIES: Final = 100_000
 _BATCH: Final = 1_000
 
@@ -348,18 +349,31 @@ def _audited(
     return AuditedOutput(
         output=output,
         quotations=tuple(quotations),
-        reasons=tuple(_reasons(logged, scope)),
+        reasons=tuple(_reasons(logged, scope, quotations)),
         proof=proof,
         record=logged if scope.is_everything or _is_only_theirs(logged, quotations) else None,
     )
 
 
-def _reasons(logged: Mapping[str, Any], scope: AuditScope) -> Iterator[Mapping[str, Any]]:
-    """Give the logged reasons; a rights-holder gets the rules, whose texts may name others."""
+def _reasons(
+    logged: Mapping[str, Any], scope: AuditScope, quotations: Sequence[Quotation]
+) -> Iterator[Mapping[str, Any]]:
+    """Give the logged reasons; a rights-holder gets the rules, whose texts may name others.
+
+    A quotation rule is not theirs to know of if all their own works were licensed.
+    """
+    is_theirs = any(each.match.license_id is None for each in quotations)
+    for reason in _logged_reasons(logged):
+        if scope.is_everything:
+            yield reason
+        elif is_theirs or reason["rule"] not in _QUOTATION_RULES:
+            yield {"rule": reason["rule"], "check": reason["check"]}
+
+
+def _logged_reasons(logged: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     decision = logged.get("decision")
-    found = decision.get("reasons", []) if isinstance(decision, Mapping) else logged.get("reasons")
-    for reason in found or []:
-        yield reason if scope.is_everything else {"rule": reason["rule"], "check": reason["check"]}
+    found = decision.get("reasons") if isinstance(decision, Mapping) else logged.get("reasons")
+    return found or ()
 
 
 def _is_only_theirs(logged: Mapping[str, Any], quotations: Sequence[Quotation]) -> bool:
@@ -368,7 +382,7 @@ def _is_only_theirs(logged: Mapping[str, Any], quotations: Sequence[Quotation]) 
         return False
     shown = {each.work.work_id for each in quotations}
     named = {match["work_id"] for match in logged.get("matches", [])}
-    rules = {reason["rule"] for reason in _reasons(logged, AuditScope.everything())}
+    rules = {reason["rule"] for reason in _logged_reasons(logged)}
     # R1 quotes names out of a prompt, which are not this party's business.
     return named <= shown and "R1" not in rules
 

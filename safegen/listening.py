@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from detectors.base import Match
+from detectors.errors import DetectorError
 from safegen.audio import Audio, load, sha256_file
 from safegen.config import Config
-from safegen.errors import InputError
+from safegen.errors import InputError, SafegenError
 from safegen.policy import Fault
 from safegen.spectrogram import spectrogram_png
 
@@ -283,5 +284,6 @@ def _unheard(path: Path, problem: str, sha256: str, size_bytes: int) -> Heard:
 
 def _text(error: Exception) -> str:
     """One line, without the remedy that our own errors carry."""
-    lines = str(error).splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"[:_FAULT_CHARACTERS]
+    first = (str(error).splitlines() or [""])[0]
+    is_ours = isinstance(error, DetectorError | SafegenError)
+    return (first if is_ours else f"{type(error).__name__}: {first}")[:_FAULT_CHARACTERS]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from safegen.policy import Policy, Verdict
+from safegen.policy.judges import p_text
 from safegen.screening import Screening
 from safegen.tables import safe_cell
 
@@ -193,7 +194,9 @@ def _facts(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     elif synthetic["probability"] is not None:
         facts.append(("Synthetic score", f"{synthetic['probability']:.2f}"))
     if mark["detected"]:
-        facts.append(("Watermark", f"{mark['payload'] or 'unreadable'}, p {mark['p_value']:.0e}"))
+        facts.append(
+            ("Watermark", f"{mark['payload'] or 'unreadable'}, p {p_text(mark['p_value'])}")
+        )
     elif mark["detected"] is not None:
         facts.append(("Watermark", "none of ours"))
     if row["verdict"] != Verdict.UNDECODABLE.value:

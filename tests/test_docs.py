@@ -76,7 +76,7 @@ def test_policy_md_names_no_rule_that_does_not_exist() -> None:
     assert set(re.findall(r"\bR\d+\b", POLICY)) <= known
 
 
-@pytest.mark.parametrize("key", FIELDS, ids=lambda key: " ".join(key))
+@pytest.mark.parametrize("key", FIELDS, ids=" ".join)
 def test_policy_md_prints_the_numbers_of_the_shipped_policies(key: tuple[str, str]) -> None:
     shown = [_value(load(name), FIELDS[key]) for name in SHIPPED]
 

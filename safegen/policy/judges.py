@@ -291,13 +291,15 @@ def judge_watermark(policy: Policy, finding: WatermarkFinding, payload: int) -> 
     """Apply R7: the mark in the final file must carry this very output's id."""
     limit = policy.watermark.max_p_value
     if not finding.detected or finding.payload is None:
-        detail, good = f"no watermark was read back (p {finding.p_value:.1e})", False
+        detail, good = f"no watermark was read back (p {p_text(finding.p_value)})", False
     elif finding.payload != payload:
         detail = f"the watermark carries {finding.payload:016x}, not {payload:016x}"
         good = False
     else:
         good = finding.p_value <= limit
-        detail = f"watermark {payload:016x} read back with p {finding.p_value:.1e}, limit {limit:g}"
+        detail = (
+            f"watermark {payload:016x} read back with p {p_text(finding.p_value)}, limit {limit:g}"
+        )
     return CheckResult(
         name="watermark",
         outcome=Outcome.PASS if good else Outcome.FAIL,
@@ -343,3 +345,8 @@ def judge_readback(policy: Policy, agreement: float) -> CheckResult:
         threshold=limit,
         detail=f"the final file agrees with what was judged by {agreement:.3f}, limit {limit:g}",
     )
+
+
+def p_text(p_value: float) -> str:
+    """Write a p-value for people; no chance is ever exactly 0."""
+    return "< 1e-300" if p_value == 0.0 else f"{p_value:.1e}"

@@ -270,6 +270,25 @@ def test_a_work_of_others_is_as_if_it_did_not_exist(office: Office) -> None:
         office.rows(office.scope("Acme"), work_id=theirs)
 
 
+def test_a_licensed_holder_does_not_learn_that_somebody_else_was_quoted(office: Office) -> None:
+    mine, theirs = put_work(office.database, "Acme"), put_work(office.database, "Secret Songs")
+    with office.database.read() as session:
+        license_id = catalog.get_work(session, mine).licenses[0].license_id
+    put_output(
+        office.database,
+        office.log,
+        Quote(work_id=mine, holders=("Acme",), license_id=license_id),
+        Quote(work_id=theirs, holders=("Secret Songs",)),
+        reasons=(("R4", "it quotes a work"), ("R6", "not recognizable")),
+    )
+
+    assert [r["rule"] for r in office.rows(office.scope("Acme"))[0]["reasons"]] == ["R6"]
+    assert [r["rule"] for r in office.rows(office.scope("Secret Songs"))[0]["reasons"]] == [
+        "R4",
+        "R6",
+    ]
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     """One installation for all examples of the property; each brings holders of its own."""
