@@ -10,6 +10,7 @@ folder, so that a stopped run goes on where it was.
 
 import hashlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -35,7 +36,7 @@ from registry import schema
 from registry.catalog import NewFingerprint, NewRight, NewWork, add_work
 from registry.session import connect
 from safegen.audio import AUDIO_SUFFIXES, load, sha256_file
-from safegen.cli.options import config
+from safegen.config import from_environment
 from safegen.evaluation.attacks import ATTACKS
 from safegen.matching import CatalogMatcher
 
@@ -107,8 +108,9 @@ def command(
     Example:
       safegen eval fingerprint --assets DEBIAN_FOLDER --work /var/tmp/heard
     """
-    assets = assets or config().home / "assets"
-    work = work or config().home / "evaluation" / "fingerprint"
+    home = from_environment(os.environ).home
+    assets = assets or home / "assets"
+    work = work or home / "evaluation" / "fingerprint"
     paths = [path for path in tracks(assets, work) if path.suffix in AUDIO_SUFFIXES]
     if not paths:
         raise click.BadParameter(f"{assets}: no music found; run `safegen eval assets` first")
