@@ -38,7 +38,7 @@ def embed(audio: Audio, *, payload: int, key: bytes, strength: float = DEFAULT_S
     """Mark every channel with the same id.
 
     Args:
-        audio: Any rate and number of channels. Sounds of less than about five
+        audio: Any rate and number of channels. Sounds of less than about three
             seconds are marked, too, but the id may not be readable afterwards.
         payload: In [0, 2**64).
         key: The secret, at least 16 bytes.
