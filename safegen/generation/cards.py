@@ -116,7 +116,11 @@ CARDS: Final = (
                 name="renderer.safetensors",
                 sha256="a633fc46863de18a8081c63163a977b30eea76b0cc380e4ce5605aed8321f2c0",
             ),
-            WeightFile(role="manifest", name="music-flow.manifest.safetensors", sha256=""),
+            WeightFile(
+                role="manifest",
+                name="music-flow.manifest.safetensors",
+                sha256="dbf046e21439d919fb07f5d23d4d7052ddea87d1c0657b820186d23644a3098d",
+            ),
         ),
         recipes=(
             "safegen train codec",
