@@ -29,7 +29,7 @@ from detectors.errors import DetectorError
 Floats = npt.NDArray[np.float64]
 
 WEIGHTS: Final = "own-music.safetensors"
-WEIGHTS_SHA256: Final = "0000000000000000000000000000000000000000000000000000000000000000"
+WEIGHTS_SHA256: Final = "f2c4c32aab8d1c05985dd4697a0d82a18a6b20ef78a6a720dce752e0478f000b"
 STEP_SECONDS: Final = 2.0
 LEAST_RMS: Final = 1e-3
 """-60 dB of full scale."""
