@@ -94,18 +94,17 @@ def train(
         return
     if recipe in ("codec", "flow"):
         _render(folder, assets, items, hidden=hidden)
-    losses: list[float] = []
-    total = steps or {"codec": 2000, "text-plan": 1500, "flow": 5000}[recipe]
+    total = steps or {"codec": 2000, "text-plan": 1500, "flow": 2900}[recipe]
     with click.progressbar(
         length=total, label=f"Training {recipe}", file=sys.stderr, hidden=hidden
     ) as bar:
         for progress in _recipe(recipe, folder, total, items, batch):
             bar.update(progress.step - bar.pos)
-            losses.append(progress.loss)
-    from safegen.training.loop import draw_losses
+    from safegen.training.loop import draw_losses, read_losses
     from safegen.training.shipping import ship
 
     name = {"codec": "codec", "text-plan": "planner", "flow": "renderer"}[recipe]
+    losses = read_losses(run)
     draw_losses(losses, run / "losses.png", title=recipe)
     shipped = run / f"{name}.fp16.safetensors"
     digest = ship(run / f"{name}.safetensors", shipped)

@@ -171,6 +171,12 @@ def save_module(state: dict[str, Tensor], path: Path, *, prefix: str) -> None:
     save_file({k: v.contiguous() for k, v in _section(state, prefix).items()}, path)
 
 
+def read_losses(folder: Path) -> list[float]:
+    """Read the loss of every step of a saved run."""
+    losses: list[float] = json.loads((folder / "losses.json").read_text())["losses"]
+    return losses
+
+
 def draw_losses(losses: Iterable[float], path: Path, *, title: str) -> None:
     """Draw a loss curve, smoothed over a fiftieth of the run, as a PNG."""
     import matplotlib as mpl
