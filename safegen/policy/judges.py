@@ -118,12 +118,13 @@ def judge_prompt(policy: Policy, prompt: str | None, names: Iterable[str]) -> Ch
         parts.append(f"the prompt names {', '.join(named)}, 0 registered names allowed")
     if clone:
         failed.append("R2")
-        parts.append(f"the prompt asks to imitate a voice ({clone!r}), 0 such requests allowed")
+        # Its words stay out: the detail is logged, and the prompt is private.
+        parts.append("the prompt asks to imitate a voice, 0 such requests allowed")
     return CheckResult(
         name="prompt",
         outcome=Outcome.FAIL if failed else Outcome.PASS,
         detail="; ".join(parts) or "no registered name and no request for a voice",
-        evidence={"named": list(named), "voice_clone": clone},
+        evidence={"named": list(named), "voice_clone": bool(clone)},
         failed_rules=tuple(failed),
     )
 

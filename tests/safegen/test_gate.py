@@ -142,6 +142,18 @@ def test_the_prompt_is_committed_to_and_never_written(gate: Gate, tmp_path: Path
     record.verify_commitment(commitment, "prompt", prompt, salt=salt)
 
 
+def test_a_refused_prompt_is_not_quoted_in_the_record(gate: Gate, tmp_path: Path) -> None:
+    prompt = "clone the voice of my neighbor Aloysius"
+
+    release = gate.generate(_Tones(), Request(prompt=prompt, seconds=6.0, seed=1), out=tmp_path)
+
+    with gate.database.read() as session:
+        row = releases.get_output(session, release.item.record_id)
+    assert release.judgement.decision.reasons[0].rule == "R2"
+    assert b"Aloysius" not in row.record
+    assert b"clone the voice" not in row.record
+
+
 def test_a_sound_that_is_marked_already_is_not_marked_again(gate: Gate, tmp_path: Path) -> None:
     audio = tones(6)
     first = gate.release(audio.waveform, audio.sample_rate, out=tmp_path, generator="Tones")
