@@ -4,7 +4,10 @@ Real game music from Debian (``safegen eval assets`` fetches it). Recall: excerp
 anywhere from every work, distorted, against the catalog of all works. False matches:
 excerpts of one half of the works against a catalog of the other half, and the other
 way round, so that every work serves as a stranger. Works go through the registry and
-``CatalogMatcher``, as in the gate. What was heard of a track is kept in the work
+``CatalogMatcher``, as in the gate.
+
+The rule's limits and its null were chosen on these same tracks, so the count of false
+matches is in-sample: it shows the margin, not what unseen music does. What was heard of a track is kept in the work
 folder, so that a stopped run goes on where it was.
 """
 
