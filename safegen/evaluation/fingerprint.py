@@ -7,8 +7,8 @@ way round, so that every work serves as a stranger. Works go through the registr
 ``CatalogMatcher``, as in the gate.
 
 The rule's limits and its null were chosen on these same tracks, so the count of false
-matches is in-sample: it shows the margin, not what unseen music does. What was heard of a track is kept in the work
-folder, so that a stopped run goes on where it was.
+matches is in-sample: it shows the margin, not what unseen music does. What was heard
+of a track is kept in the work folder, so that a stopped run goes on where it was.
 """
 
 import hashlib
