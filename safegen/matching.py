@@ -7,15 +7,21 @@ newest change number at every call and refreshed when that moved.
 """
 
 import threading
+from typing import Final
 
 from detectors.base import Match
 from detectors.chromaprint import ENGINE, fingerprint, query_fingerprints, to_blob
+from detectors.errors import DetectorError
 from detectors.fingerprint import KEY_MASK, Rule, find_matches
 from registry import index as catalog_index
 from registry.catalog import NewFingerprint
 from registry.index import CatalogIndex
 from registry.session import Database
 from safegen.audio import Audio
+
+LEAST_SECONDS: Final = 4.9
+"""Excerpts of 5 s are found in .90 to .97 of cases, those of 4 s in none: finding nothing
+in a shorter sound would be no answer."""
 
 
 class CatalogMatcher:
@@ -37,9 +43,15 @@ class CatalogMatcher:
         """Find the stretches that quote a work in force, strongest first.
 
         Raises:
-            DetectorError: If the sound is shorter than 2.73 s, which is too short to
-                compare. Callers must treat that as "not cleared".
+            DetectorError: If the sound is shorter than ``LEAST_SECONDS``, which is too
+                short to compare. Callers must treat that as "not cleared".
         """
+        if audio.seconds < LEAST_SECONDS:
+            msg = (
+                f"{audio.seconds:.2f} s of sound are too short to compare with the catalog, "
+                f"limit {LEAST_SECONDS:g} s"
+            )
+            raise DetectorError(msg)
         queries = query_fingerprints(audio.waveform, audio.sample_rate)
         return find_matches(queries, self.index(), rule=self._rule)
 

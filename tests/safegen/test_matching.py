@@ -73,7 +73,7 @@ def test_the_matcher_follows_the_catalog_while_it_is_kept(sqlite_database: Datab
 
 
 def test_a_clip_too_short_to_compare_is_not_cleared(sqlite_database: Database) -> None:
-    with pytest.raises(DetectorError, match=r"at least 2\.72 s"):
+    with pytest.raises(DetectorError, match=r"limit 4\.9 s"):
         CatalogMatcher(sqlite_database).match(song(1, seconds=2.0))
 
 
