@@ -66,6 +66,22 @@ class LicensedMatch:
     isrc: str
     rights_holder: str
 
+    def to_row(self) -> MatchRow:
+        """Give the registry's row."""
+        return MatchRow(
+            work_id=self.match.work_id,
+            engine=self.match.engine,
+            query_start_seconds=self.match.query_start_seconds,
+            query_end_seconds=self.match.query_end_seconds,
+            reference_start_seconds=self.match.reference_start_seconds,
+            reference_end_seconds=self.match.reference_end_seconds,
+            score=self.match.score,
+            p_value=self.match.p_value,
+            semitones=self.match.semitones,
+            speed=self.match.speed,
+            license_id=self.license_id or None,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Give the row that every command prints for a match."""
         return {
@@ -275,22 +291,7 @@ def row(
             )
             for check in judgement.checks
         ),
-        matches=tuple(
-            MatchRow(
-                work_id=found.match.work_id,
-                engine=found.match.engine,
-                query_start_seconds=found.match.query_start_seconds,
-                query_end_seconds=found.match.query_end_seconds,
-                reference_start_seconds=found.match.reference_start_seconds,
-                reference_end_seconds=found.match.reference_end_seconds,
-                score=found.match.score,
-                p_value=found.match.p_value,
-                semitones=found.match.semitones,
-                speed=found.match.speed,
-                license_id=found.license_id or None,
-            )
-            for found in judgement.matches
-        ),
+        matches=tuple(found.to_row() for found in judgement.matches),
     )
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.orm import Session
 
 from registry import releases
-from registry.releases import CheckRow, MatchRow, NewOutput
+from registry.releases import CheckRow, NewOutput
 from registry.screenings import find_screening
 from registry.session import Database
 from safegen.audio import sha256_file
@@ -323,22 +323,7 @@ def _row(case: _Case, policy: Policy, at: datetime, entry: bytes, position: int)
         record=entry,
         log_index=position,
         checks=_checks(case),
-        matches=tuple(
-            MatchRow(
-                work_id=found.match.work_id,
-                engine=found.match.engine,
-                query_start_seconds=found.match.query_start_seconds,
-                query_end_seconds=found.match.query_end_seconds,
-                reference_start_seconds=found.match.reference_start_seconds,
-                reference_end_seconds=found.match.reference_end_seconds,
-                score=found.match.score,
-                p_value=found.match.p_value,
-                semitones=found.match.semitones,
-                speed=found.match.speed,
-                license_id=found.license_id or None,
-            )
-            for found in case.matches
-        ),
+        matches=tuple(found.to_row() for found in case.matches),
     )
 
 

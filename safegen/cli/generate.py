@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safegen.cli.options import emit, format_option, quiet_option
+from safegen.cli.options import emit, format_option, gate_options, quiet_option
 from safegen.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ MAX_SEED = 2**63
 
 @click.command()
 @click.argument("prompt")
-@click.option("--policy", "policy_name", default="strict", show_default=True, metavar="NAME|FILE")
 @click.option("--model", "model_name", default="music-flow", show_default=True, metavar="NAME")
 @click.option(
     "--seconds", type=click.FloatRange(1.0, 95.0), default=10.0, show_default=True, metavar="S"
@@ -35,24 +34,12 @@ MAX_SEED = 2**63
 )
 @click.option("--negative-prompt", default="", help="What to steer away from.")
 @click.option(
-    "--file-format",
-    type=click.Choice(["wav", "flac", "mp3"]),
-    default="wav",
-    show_default=True,
-)
-@click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
 )
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Output folder; only released files appear there.",
-)
+@gate_options
 @format_option
 @quiet_option
 def generate(

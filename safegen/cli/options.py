@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -27,6 +28,30 @@ def format_option(command: Command) -> Command:
 def quiet_option(command: Command) -> Command:
     """Add ``-q/--quiet``, which turns the progress bar on stderr off."""
     return click.option("-q", "--quiet", is_flag=True, help="No progress bar on stderr.")(command)
+
+
+def gate_options(command: Command) -> Command:
+    """Add what every way through the gate takes: policy, file format, output folder."""
+    for option in (
+        click.option(
+            "--out",
+            type=click.Path(file_okay=False, path_type=Path),
+            required=True,
+            metavar="DIR",
+            help="Output folder; only released files appear there.",
+        ),
+        click.option(
+            "--file-format",
+            type=click.Choice(["wav", "flac", "mp3"]),
+            default="wav",
+            show_default=True,
+        ),
+        click.option(
+            "--policy", "policy_name", default="strict", show_default=True, metavar="NAME|FILE"
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def config() -> Config:

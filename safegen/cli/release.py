@@ -6,30 +6,17 @@ from pathlib import Path
 import click
 
 from safegen.cli.generate import text_of
-from safegen.cli.options import emit, format_option, quiet_option
+from safegen.cli.options import emit, format_option, gate_options, quiet_option
 
 
 @click.command()
 @click.argument(
     "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
-@click.option("--policy", "policy_name", default="strict", show_default=True, metavar="NAME|FILE")
 @click.option("--generator", required=True, metavar="TEXT", help="Who made it: name and version.")
 @click.option("--license", "license_", default="unknown", metavar="TEXT", help="Of the generator.")
 @click.option("--prompt", help="What was asked for; recorded as a commitment only.")
-@click.option(
-    "--file-format",
-    type=click.Choice(["wav", "flac", "mp3"]),
-    default="wav",
-    show_default=True,
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Output folder; only released files appear there.",
-)
+@gate_options
 @format_option
 @quiet_option
 def release(
