@@ -90,7 +90,7 @@ def test_exit_3_when_a_file_quotes_a_work_and_the_reason_is_printed(
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("suffix", ["html", "csv"])
 def test_a_report_is_written_beside_the_lines(folder: Path, tmp_path: Path, suffix: str) -> None:
-    save(tones(1, seconds=4), folder / "first-upload.wav")
+    save(tones(1, seconds=6), folder / "first-upload.wav")
     report = tmp_path / f"report.{suffix}"
 
     result = run(folder, "--report", report)
