@@ -114,7 +114,7 @@ CARDS: Final = (
             WeightFile(
                 role="renderer",
                 name="renderer.safetensors",
-                sha256="a633fc46863de18a8081c63163a977b30eea76b0cc380e4ce5605aed8321f2c0",
+                sha256="4eb6ea39a1fa57660d53853a407a43351c555b171b87b1421501982c3d557c32",
             ),
             WeightFile(
                 role="manifest",

@@ -26,7 +26,7 @@ HEADER_TEMPERATURE: Final = 0.5
 NOTES_TEMPERATURE: Final = 0.9
 HEADER_GUIDANCE: Final = 1.5
 FLOW_STEPS: Final = 12
-FLOW_GUIDANCE: Final = 1.75
+FLOW_GUIDANCE: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
