@@ -18,6 +18,7 @@ is the second difference of phase that McAulay and Quatieri (1986) assume to van
 a steady partial.
 """
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -48,7 +49,7 @@ _FLOOR: Final = 1e-7
 
 def names() -> tuple[str, ...]:
     """Name the evidence features, in the order of ``evidence``."""
-    bands = [f"{low}-{high}" for low, high in zip(BAND_EDGES_HZ, BAND_EDGES_HZ[1:], strict=False)]
+    bands = [f"{low}-{high}" for low, high in pairwise(BAND_EDGES_HZ)]
     per_band = [
         f"{kind} {band} Hz"
         for kind in ("phase", "phase spread", "contrast", "raggedness", "turbulence")
@@ -104,7 +105,7 @@ def evidence(segment: Floats) -> Floats:
     around = uniform_filter1d(log_level, 9, axis=1, mode="nearest")
     flux = np.abs(np.diff(np.log10(magnitude + _FLOOR), n=2, axis=0))
     columns: list[list[float]] = [[], [], [], [], []]
-    for low, high in zip(BAND_EDGES_HZ, BAND_EDGES_HZ[1:], strict=False):
+    for low, high in pairwise(BAND_EDGES_HZ):
         band = (frequencies >= low) & (frequencies < high)
         loud = _loud(inner[:, band])
         chosen = peak[:, band] & loud

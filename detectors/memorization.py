@@ -3,8 +3,8 @@
 A ladder of evidence, each rung compared with all training items at once
 (``detectors.agreement``): the score it wrote, the codec tokens it used, and the
 fingerprint of the sound. What chance reaches differs by rung, so each rung is put on
-one scale first: what unrelated pieces reach in the median is 0, the limit that
-unrelated pieces pass with the stated false-flag rate is 0.5, a copy is 1. The score is
+one scale first: what unrelated pieces reach in the median is 0, a limit above all
+that they reached is 0.5, a copy is 1. The score is
 the highest rung; rungs are never averaged, because one copied layer is a copy.
 
 What this module does not do: know where training items are kept or how a score becomes
@@ -25,6 +25,8 @@ from detectors.base import Interval
 from detectors.chromaprint import ITEM_SECONDS, SPAN_SECONDS, Items
 
 FLAG_SCORE: Final = 0.5
+HIGHEST_LIMIT: Final = 0.98
+"""A copy with two percent of its information changed is still flagged."""
 FRAME_SECONDS: Final = 0.04
 """Length of one codec frame."""
 
@@ -35,7 +37,7 @@ class Calibration:
 
     Attributes:
         chance: Median agreement, in [0, 1).
-        limit: Agreement that unrelated pieces exceed with the false-flag rate, in (chance, 1].
+        limit: Agreement that hardly any unrelated piece exceeds, in (chance, 1].
         pieces: How many unrelated pieces were measured.
     """
 
@@ -118,7 +120,7 @@ class MemorizationFinding:
         nearest_item: Training item of that rung; empty if no rung could be compared.
         rung: "plan", "tokens" or "fingerprint"; empty if no rung could be compared.
         plan_agreement: Share of the score's information that agrees, None if not compared.
-        token_agreement: Share of the tokens' information that agrees over two seconds.
+        token_agreement: Share of the tokens' information that agrees over the best window.
         fingerprint_agreement: 1 - 2 * bit error rate.
         intervals: What agrees in the output, for each rung that is flagged; the score of
             an interval is the rung's.
@@ -181,16 +183,14 @@ def examine(query: Query, items: TrainingItems) -> MemorizationFinding:
     )
 
 
-def calibrate(shares: npt.NDArray[np.float64], *, false_flag_rate: float) -> Calibration:
+def calibrate(shares: npt.NDArray[np.float64]) -> Calibration:
     """Set one rung's scale from the agreements that unrelated pieces reach.
 
-    The best of thousands of chance agreements follows a Gumbel law, which is fitted by
-    moments; the limit is its quantile, or half way from the highest agreement seen to a
-    full copy's if fewer pieces were measured than the rate asks for, whichever is higher.
+    The limit lies a quarter of a standard deviation above the highest of them, so a fresh
+    piece passes it about once in as many pieces as were measured, or less often.
 
     Args:
         shares: Best agreement of each unrelated piece, shape (n,), n >= 20.
-        false_flag_rate: Wanted for this rung, in (0, 1).
 
     Raises:
         ValueError: If fewer than 20 pieces were measured.
@@ -198,12 +198,11 @@ def calibrate(shares: npt.NDArray[np.float64], *, false_flag_rate: float) -> Cal
     if len(shares) < 20:
         msg = f"{len(shares)} unrelated pieces are too few to calibrate, at least 20"
         raise ValueError(msg)
-    beta = float(shares.std()) * np.sqrt(6) / np.pi
-    mu = float(shares.mean()) - 0.5772 * beta
-    quantile = mu - beta * np.log(-np.log1p(-false_flag_rate))
     chance = float(np.median(shares))
-    limit = float(np.clip(max(quantile, float(shares.max())), chance + 0.01, 0.98))
-    return Calibration(chance=chance, limit=limit, pieces=len(shares))
+    limit = float(shares.max() + shares.std() / 4)
+    return Calibration(
+        chance=chance, limit=float(np.clip(limit, chance + 0.01, HIGHEST_LIMIT)), pieces=len(shares)
+    )
 
 
 def _best(

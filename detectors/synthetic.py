@@ -29,11 +29,11 @@ from detectors.errors import DetectorError
 Floats = npt.NDArray[np.float64]
 
 WEIGHTS: Final = "own-music.safetensors"
-WEIGHTS_SHA256: Final = "f2c4c32aab8d1c05985dd4697a0d82a18a6b20ef78a6a720dce752e0478f000b"
+WEIGHTS_SHA256: Final = "00fb2ef911ee749f32cb53c13f1fe7b353fa9806fcef52e9d239d8bd714e2073"
 STEP_SECONDS: Final = 2.0
 LEAST_RMS: Final = 1e-3
 """-60 dB of full scale."""
-LEAST_SAMPLE_RATE: Final = 16_000
+LEAST_SAMPLE_RATE: Final = 22_050
 NEIGHBORS: Final = 5
 UNDECIDED: Final = 0.5
 """Probability reported with every abstention."""

@@ -46,7 +46,7 @@ SECONDS: Final = 8.0
 FIRST_SEED: Final = 1
 """As ``safegen eval memorization``, so that both share their outputs."""
 RENDER_SEEDS: Final = range(8_300_000, 8_400_000)
-HARD: Final = 40
+HARD: Final = 24
 OUTSIDE: Final = 40
 _QUIET: Final = 10 ** (-70 / 20)
 
@@ -195,6 +195,8 @@ def hard_negatives(
         "rebuilt_from_magnitudes": _watched(real, "Griffin-Lim", rebuilt),
         "rebuilt_from_mel": _watched(real, "mel and Griffin-Lim", rebuilt_from_mel),
     }
+    samples = clips.samples(assets, held_out=True, seconds=SECONDS)
+    kinds["samples"] = [audio for _, audio in samples]
     for path in sorted(assets.rglob("*.sf3")):
         renderer = SoundfontRenderer(path)
         kinds[f"soundfont {path.stem}"] = [
@@ -248,7 +250,7 @@ def held_out_recordings(assets: Path, *, work: Path) -> list[Audio]:
     found = clips.recordings(
         assets,
         clips.HELD_OUT_PACKAGES,
-        per_track=5,
+        per_track=3,
         seconds=SECONDS,
         folder=work / "held-out",
         seed=2,
@@ -305,7 +307,9 @@ def _phrases(paths: Sequence[Path]) -> list[Audio]:
         parts.append(load(path))
         if sum(part.seconds for part in parts) >= SECONDS:
             waveform = np.concatenate([part.mono() for part in parts])[None]
-            out.append(Audio(waveform=waveform, sample_rate=parts[0].sample_rate))
+            # At the rate of music, so that the sound decides and not the sample rate.
+            joined = Audio(waveform=waveform, sample_rate=parts[0].sample_rate)
+            out.append(resample(joined, SAMPLE_RATE))
             parts = []
             if len(out) == OUTSIDE // 4:
                 break

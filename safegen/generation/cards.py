@@ -119,7 +119,7 @@ CARDS: Final = (
             WeightFile(
                 role="manifest",
                 name="music-flow.manifest.safetensors",
-                sha256="dbf046e21439d919fb07f5d23d4d7052ddea87d1c0657b820186d23644a3098d",
+                sha256="d682df87b5d8e68d064915ef44a720a22b5546ecc7ff67dd78b84a6bc7c7a790",
             ),
         ),
         # The shipped runs were stopped and continued with other --steps on the way, so

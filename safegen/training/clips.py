@@ -5,10 +5,10 @@ generator tells them apart:
 
 * *own*: outputs of the shipped model, and recordings passed through its codec, so that
   the same piece stands on both sides;
-* *other*: recordings from Debian's music packages, and scores played by a soundfont, so
-  that a composed score is no evidence of a codec.
+* *other*: recordings from Debian's music packages, looped CC0 samples, and scores played
+  by a soundfont, so that a composed score is no evidence of a codec.
 
-Sound that was never encoded (outputs and renders) gets a lossy history half of the time;
+Sound that was never encoded (outputs, samples and renders) gets a lossy history half of the time;
 the recordings have one already. Then, with the same chances for all: a watermark or
 none, and MP3, AAC, Opus or nothing. Recordings are split by package, outputs by prompt.
 """
@@ -40,6 +40,8 @@ LAST_CODECS: Final = ("mp3-64k", "mp3-128k", "aac-64k", "opus-32k")
 LAST_SHARES: Final = (0.4, 0.2, 0.3, 0.1)
 """Chances of the last codec, the same for both classes; Opus is rare because it is slow."""
 _LEAD_SECONDS: Final = 0.3
+_LEAST_SAMPLE_SECONDS: Final = 1.5
+_TEST_SAMPLES: Final = ("guit_em9", "guit_harmonics", "loop_garzul", "loop_safari", "loop_tabla")
 _LEAST_RMS: Final = 5e-3
 
 
@@ -50,7 +52,7 @@ class Clip:
     Attributes:
         audio: Mono, ``CLIP_SECONDS`` long.
         own: Whether it came out of the shipped codec.
-        kind: "output", "copy", "recording" or "render".
+        kind: "output", "copy", "recording", "sample" or "render".
         group: What must not be on both sides of a split: a prompt, a track, a seed.
         lossless: Whether it was never encoded.
     """
@@ -120,6 +122,28 @@ def recordings(
             loud = float(np.sqrt(np.mean(audio.waveform**2))) > _LEAST_RMS
             if loud and audio.seconds > seconds - 0.1:
                 yield name, audio
+
+
+def samples(assets: Path, *, held_out: bool, seconds: float) -> Iterator[tuple[str, Audio]]:
+    """Loop short CC0 recordings: drums, plucked strings, machines; never encoded before.
+
+    Every third of them, and those that the tests use, are held out.
+
+    Yields:
+        Name of the sample and a mono sound at the codec's rate.
+    """
+    for number, path in enumerate(sorted((assets / "sonic-pi-samples").rglob("*.flac"))):
+        aside = number % 3 == 0 or path.stem in _TEST_SAMPLES
+        if aside != held_out:
+            continue
+        sample = load(path)
+        if sample.seconds < _LEAST_SAMPLE_SECONDS:
+            continue
+        mono = resample(sample, SAMPLE_RATE).mono()
+        times = -(-round(seconds * SAMPLE_RATE) // len(mono))
+        looped = np.tile(mono, times)[: round(seconds * SAMPLE_RATE)]
+        if float(np.sqrt(np.mean(looped**2))) > _LEAST_RMS:
+            yield path.stem, Audio(waveform=looped[None], sample_rate=SAMPLE_RATE)
 
 
 def copy(audio: Audio, codec: Codec, *, quantized: bool) -> Audio:

@@ -28,8 +28,6 @@ from safegen.memorization import bars
 
 UNSEEN_SEEDS: Final = range(7_000_000, 7_000_200)
 """Pieces that no model learns from; what they reach is chance."""
-FALSE_FLAG_RATE: Final = 1 / 3000
-"""Per rung, so that three rungs together flag one unrelated piece in a thousand."""
 _CHUNK: Final = 100
 
 
@@ -118,7 +116,7 @@ def calibrate_on(
 
 def _scale(found: list[Agreement | None]) -> Calibration:
     shares = np.array([x.share for x in found if x is not None])
-    return calibrate(shares, false_flag_rate=FALSE_FLAG_RATE)
+    return calibrate(shares)
 
 
 def _chunks(seeds: range) -> Iterator[range]:

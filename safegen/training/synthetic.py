@@ -42,7 +42,7 @@ OUTPUT_SECONDS: Final = 5.0
 FOLDS: Final = 5
 REGULARIZATION: Final = 0.05
 DOMAIN_AXES: Final = 16
-DOMAIN_QUANTILE: Final = 0.995
+DOMAIN_QUANTILE: Final = 0.98
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +101,17 @@ def dataset(
                 passed = clips.copy(audio, codec, quantized=number % 8 == 0)
                 yield Clip(audio=passed, own=True, kind="copy", group=name, lossless=False)
 
+    def sampled() -> Iterator[Clip]:
+        for name, audio in clips.samples(assets, held_out=False, seconds=clips.CLIP_SECONDS):
+            yield Clip(audio=audio, own=False, kind="sample", group=name, lossless=True)
+
+    def sample_copies() -> Iterator[Clip]:
+        found = clips.samples(assets, held_out=False, seconds=clips.CLIP_SECONDS)
+        for number, (name, audio) in enumerate(found):
+            if number % 2 == 0:
+                passed = clips.copy(audio, codec, quantized=number % 4 == 0)
+                yield Clip(audio=passed, own=True, kind="copy", group=name, lossless=True)
+
     def outputs() -> Iterator[Clip]:
         prompts = prompts_of(PROMPT_SEEDS[:count])
         requests = requests_for(prompts, seconds=OUTPUT_SECONDS, first_seed=PROMPT_SEEDS.start)
@@ -124,6 +135,8 @@ def dataset(
         "render": played,
         f"copy-{digest}": copies,
         f"output-{weights}-{count}": outputs,
+        "sample": sampled,
+        f"sample-copy-{digest}": sample_copies,
     }
     tables = []
     for seed, (name, make) in enumerate(parts.items()):
