@@ -29,7 +29,7 @@ from detectors.errors import DetectorError
 Floats = npt.NDArray[np.float64]
 
 WEIGHTS: Final = "own-music.safetensors"
-WEIGHTS_SHA256: Final = "00fb2ef911ee749f32cb53c13f1fe7b353fa9806fcef52e9d239d8bd714e2073"
+WEIGHTS_SHA256: Final = "a2aa118b58dbd8a86335e4779dfe696454625403b5c6e47759e0f33ca279ed06"
 STEP_SECONDS: Final = 2.0
 LEAST_RMS: Final = 1e-3
 """-60 dB of full scale."""
@@ -76,6 +76,10 @@ class Weights:
         known: Training segments on the whitened axes, shape (n, k).
         domain_limit: Mean distance to the ``NEIGHBORS`` closest known segments beyond
             which the classifier abstains.
+        speech_mean: Of the domain features, shape (d,), music and speech together.
+        speech_scale: Their standard deviations, shape (d,).
+        speech_coefficients: Log-odds of speech per standardized feature, shape (d,).
+        speech_intercept: Log-odds of speech at the mean.
         model_id: Name and hash.
     """
 
@@ -89,7 +93,16 @@ class Weights:
     domain_axes: Floats
     known: Floats
     domain_limit: float
+    speech_mean: Floats
+    speech_scale: Floats
+    speech_coefficients: Floats
+    speech_intercept: float
     model_id: str
+
+    def speech_log_odds(self, domain: Floats) -> Floats:
+        """Score segments for speech; shape (segments, d) to (segments,)."""
+        standardized = (domain - self.speech_mean) / self.speech_scale
+        return standardized @ self.speech_coefficients + self.speech_intercept
 
     def log_odds(self, evidence: Floats) -> Floats:
         """Score segments; shape (segments, f) to (segments,)."""
@@ -155,6 +168,9 @@ def judge(waveform: Waveform, sample_rate: int, *, weights: Weights) -> Syntheti
         )
         for (start, _), value in zip(heard, log_odds, strict=True)
     )
+    speech = float(np.median(weights.speech_log_odds(domain)))
+    if speech > 0.0:
+        return _abstain(f"sounds like speech: log-odds {speech:.1f}, limit 0", weights, found=found)
     distance = float(np.median(weights.distance(domain)))
     if distance > weights.domain_limit:
         return _abstain(
@@ -222,6 +238,7 @@ def parse(data: bytes) -> Weights:
         slope=float(facts["slope"]),
         offset=float(facts["offset"]),
         domain_limit=float(facts["domain_limit"]),
+        speech_intercept=float(facts["speech_intercept"]),
         model_id=f"own-music-{hashlib.sha256(data).hexdigest()[:12]}",
     )
 

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from detectors import features
 from safegen.audio import Audio, load, resample, save
-from safegen.evaluation.assets import music_files
+from safegen.evaluation.assets import music_files, speech_files
 from safegen.evaluation.attacks import through_codec, through_vorbis
 from safegen.generation.codec import SAMPLE_RATE, Codec
 from safegen.generation.compose import compose
@@ -52,7 +52,7 @@ class Clip:
     Attributes:
         audio: Mono, ``CLIP_SECONDS`` long.
         own: Whether it came out of the shipped codec.
-        kind: "output", "copy", "recording", "sample" or "render".
+        kind: "output", "copy", "recording", "sample" or "render"; "speech" is neither class.
         group: What must not be on both sides of a split: a prompt, a track, a seed.
         lossless: Whether it was never encoded.
     """
@@ -146,6 +146,35 @@ def samples(assets: Path, *, held_out: bool, seconds: float) -> Iterator[tuple[s
             yield path.stem, Audio(waveform=looped[None], sample_rate=SAMPLE_RATE)
 
 
+def speech(assets: Path, languages: Sequence[str], *, count: int) -> Iterator[Clip]:
+    """Join spoken prompts: sound the classifier must learn to leave alone.
+
+    Args:
+        assets: Folder of the packages.
+        languages: Of ``safegen.evaluation.assets.speech_files``.
+        count: Clips per language.
+    """
+    for language in languages:
+        parts: list[Audio] = []
+        made = 0
+        for path in speech_files(assets)[language][:: 1 + 400 // (6 * count)]:
+            parts.append(resample(load(path), SAMPLE_RATE))
+            if sum(part.seconds for part in parts) < CLIP_SECONDS:
+                continue
+            joined = np.concatenate([part.mono() for part in parts])
+            joined = joined[: round(CLIP_SECONDS * SAMPLE_RATE)][None]
+            yield Clip(
+                audio=Audio(waveform=joined, sample_rate=SAMPLE_RATE),
+                own=False,
+                kind="speech",
+                group=f"{language} {made}",
+                lossless=False,
+            )
+            parts, made = [], made + 1
+            if made == count:
+                break
+
+
 def copy(audio: Audio, codec: Codec, *, quantized: bool) -> Audio:
     """Pass a recording through the shipped codec."""
     if quantized:
@@ -191,6 +220,12 @@ def join(tables: Sequence[Table]) -> Table:
         field.name: np.concatenate([getattr(table, field.name) for table in tables])
         for field in fields(Table)
     }
+    return Table(**columns)
+
+
+def select(table: Table, rows: npt.NDArray[np.bool_]) -> Table:
+    """Keep some rows."""
+    columns = {field.name: getattr(table, field.name)[rows] for field in fields(Table)}
     return Table(**columns)
 
 

@@ -38,6 +38,8 @@ Floats = npt.NDArray[np.float64]
 PROMPT_SEEDS: Final = range(8_000_000, 8_100_000)
 RENDER_SEEDS: Final = range(8_200_000, 8_300_000)
 RENDERS: Final = 48
+SPEECH_LANGUAGES: Final = ("en", "es")
+"""French and Italian are held out."""
 OUTPUT_SECONDS: Final = 5.0
 FOLDS: Final = 5
 REGULARIZATION: Final = 0.05
@@ -135,6 +137,7 @@ def dataset(
         "render": played,
         f"copy-{digest}": copies,
         f"output-{weights}-{count}": outputs,
+        "speech": lambda: clips.speech(assets, SPEECH_LANGUAGES, count=30),
         "sample": sampled,
         f"sample-copy-{digest}": sample_copies,
     }
@@ -169,6 +172,8 @@ def train(table: Table) -> tuple[bytes, Report]:
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedGroupKFold
 
+    spoken = table.domain[table.kind == "speech"]
+    table = clips.select(table, table.kind != "speech")
     importance = _importance(table)
     folds = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=0)
     splits = list(folds.split(table.evidence, table.kind, groups=table.group))
@@ -186,12 +191,17 @@ def train(table: Table) -> tuple[bytes, Report]:
     calibration = LogisticRegression(C=1.0).fit(held[:, None], table.own, importance)
     line = _fit(table.evidence, table.own, importance)
     domain = _domain(table.domain)
+    heard = np.concatenate([table.domain, spoken])
+    is_speech = np.arange(len(heard)) >= len(table)
+    weight = np.where(is_speech, len(table) / max(1, len(spoken)), 1.0)
+    speech = _fit(heard, is_speech, weight)
     facts = {
         "features": list(features.names()),
         "intercept": line.intercept,
         "slope": float(calibration.coef_[0, 0]),
         "offset": float(calibration.intercept_[0]),
         "domain_limit": float(np.quantile(distance, DOMAIN_QUANTILE)),
+        "speech_intercept": speech.intercept,
     }
     tensors = {
         "mean": line.mean,
@@ -200,6 +210,9 @@ def train(table: Table) -> tuple[bytes, Report]:
         "domain_mean": domain.mean,
         "domain_axes": domain.axes,
         "known": domain.known,
+        "speech_mean": speech.mean,
+        "speech_scale": speech.scale,
+        "speech_coefficients": speech.coefficients,
     }
     data = save(
         {name: tensor.astype(np.float32) for name, tensor in tensors.items()},
@@ -217,6 +230,7 @@ def train(table: Table) -> tuple[bytes, Report]:
 
 def trivial_line(table: Table) -> Line:
     """Fit the trivial probe on a whole table."""
+    table = clips.select(table, table.kind != "speech")
     return _fit(table.trivial, table.own, _importance(table))
 
 
@@ -256,6 +270,10 @@ class Domain:
             domain_axes=self.axes,
             known=self.known,
             domain_limit=0.0,
+            speech_mean=none,
+            speech_scale=none,
+            speech_coefficients=none,
+            speech_intercept=0.0,
             model_id="",
         ).distance(rows)
 

@@ -202,6 +202,9 @@ def test_the_recipe_separates_what_differs_and_writes_the_same_bytes_twice() -> 
     weights = parse(data)
     assert weights.log_odds(table.evidence[table.own]).mean() > 0
     assert weights.probability(5.0) > weights.probability(-5.0)
+    speech = table.kind == "speech"
+    assert weights.speech_log_odds(table.domain[speech]).min() > 0
+    assert weights.speech_log_odds(table.domain[~speech]).max() < 0
 
 
 def test_the_recipe_finds_nothing_where_nothing_is() -> None:
@@ -216,17 +219,22 @@ def _evidence(audio: Audio) -> npt.NDArray[np.float64]:
 
 
 def _table(*, shift: float) -> Table:
-    """Random clips in which one evidence feature differs by ``shift`` standard deviations."""
+    """Random clips; ten evidence features differ by ``shift``, and speech lies elsewhere."""
     dice = np.random.default_rng(7)
     n = 240
     own = np.arange(n) % 2 == 0
+    own[200:] = False
+    kind = np.where(own, "output", "recording")
+    kind[200:] = "speech"
     evidence = dice.normal(0, 1, (n, len(features.names())))
     evidence[own, :10] += shift
+    domain = dice.normal(0, 1, (n, 3 * features.CEPSTRA - 1))
+    domain[200:] += 1.0
     return Table(
         evidence=evidence,
-        domain=dice.normal(0, 1, (n, 3 * features.CEPSTRA - 1)),
+        domain=domain,
         trivial=dice.normal(0, 1, (n, len(features.trivial_names()))),
         own=own,
-        kind=np.where(own, "output", "recording"),
+        kind=kind,
         group=np.array([f"group {i // 2}" for i in range(n)]),
     )
