@@ -81,7 +81,7 @@ class Examined:
 @click.option(
     "--steps",
     type=click.IntRange(0),
-    default=600,
+    default=1500,
     show_default=True,
     help="Optimizer steps of each stage of the overfitted model; 0 leaves it out.",
 )
