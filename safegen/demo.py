@@ -253,7 +253,8 @@ def _released_lines(release: Release) -> tuple[str, ...]:
     mark = finished.mark
     return (
         str(finished.path),
-        f"watermark {finished.payload:016x}" + (f", p = {mark.p_value:.0e}" if mark else ""),
+        f"watermark {finished.payload:016x}"
+        + (f", p {policy.p_text(mark.p_value)}" if mark else ""),
         f"C2PA {finished.c2pa_state}, log entry {release.position}",
         f"{release.item.seconds:g} s generated in "
         f"{release.timings_ms['generate'] / 1000:.1f} s, gate {overhead / 1000:.1f} s",

@@ -120,6 +120,8 @@ def generate(
 
 def text_of(release: "Release") -> str:
     """Write one result for people: what happened, why, and where the evidence is."""
+    from safegen.policy import p_text
+
     item, finished = release.item, release.finished
     rows: list[tuple[str, str]] = []
     if finished is not None:
@@ -129,7 +131,7 @@ def text_of(release: "Release") -> str:
             ("sha256", finished.sha256),
             (
                 "watermark",
-                f"{finished.payload:016x}" + (f", p = {mark.p_value:.1e}" if mark else ""),
+                f"{finished.payload:016x}" + (f", p {p_text(mark.p_value)}" if mark else ""),
             ),
             ("c2pa", finished.c2pa_state),
         ]

@@ -72,12 +72,14 @@ def verify(files: tuple[Path, ...], offline: bool, explain: bool, format_: str) 
 
 
 def _text(found: "Verification", *, explain: bool) -> str:
+    from safegen.policy import p_text
+
     lines = [f"{found.verdict.value}: {found.file}", f"  {found.reason}"]
     if explain:
         mark, manifest = found.mark, found.manifest
         marked = f"{mark.payload:016x}" if mark.payload is not None else "none"
         lines += [
-            f"  watermark   {marked} (p = {mark.p_value:.1e}, key {mark.key_id or '-'})",
+            f"  watermark   {marked} (p {p_text(mark.p_value)}, key {mark.key_id or '-'})",
             *(
                 f"    {i.start_seconds:.1f}-{i.end_seconds:.1f} s, z = {i.score:.1f}"
                 for i in mark.intervals

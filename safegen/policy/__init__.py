@@ -15,6 +15,7 @@ from safegen.policy.judges import (
     judge_readback,
     judge_synthetic,
     judge_watermark,
+    p_text,
     quoted_seconds,
 )
 from safegen.policy.model import Action, CheckResult, Outcome, Policy
@@ -62,6 +63,7 @@ __all__ = [
     "judge_upload",
     "judge_watermark",
     "load",
+    "p_text",
     "parse",
     "quoted_seconds",
     "rules_of",
