@@ -51,7 +51,7 @@ def demo(out: Path, format_: str, quiet: bool) -> None:
         emit(row, f"{number}. {step.title}{lines}", format_)
     if format_ == "text":
         click.echo(f"\nDone in {time.monotonic() - started:.0f} s. Listen: {out / 'released'}")
-        click.echo(f"Explore: SAFEGEN_HOME={out / 'home'} safegen --help")
+        click.echo(f"Explore: SAFEGEN_HOME={(out / 'home').absolute()} {sys.argv[0]} --help")
 
 
 def _clear(out: Path) -> None:
