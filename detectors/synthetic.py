@@ -29,7 +29,7 @@ from detectors.errors import DetectorError
 Floats = npt.NDArray[np.float64]
 
 WEIGHTS: Final = "own-music.safetensors"
-WEIGHTS_SHA256: Final = "a2aa118b58dbd8a86335e4779dfe696454625403b5c6e47759e0f33ca279ed06"
+WEIGHTS_SHA256: Final = "f34e08debf0a273d95ab9c9f3103a94dce092c2c936d048a3090171091d7151e"
 STEP_SECONDS: Final = 2.0
 LEAST_RMS: Final = 1e-3
 """-60 dB of full scale."""
