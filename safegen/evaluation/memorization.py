@@ -27,10 +27,12 @@ from detectors.memorization import MemorizationFinding, TrainingItems
 from safegen.errors import InputError, SafegenError
 from safegen.evaluation.generation import read_prompts
 from safegen.evaluation.metrics import wilson
-from safegen.generation.base import Generation, Generator
+from safegen.generation.base import Generation
 from safegen.generation.codec import Codec
-from safegen.generation.compose import compose, to_json, to_tokens
+from safegen.generation.compose import HEADER_TOKENS, compose, to_json, to_tokens
+from safegen.generation.samplers import sample_plan
 from safegen.generation.soundfont import SoundfontRenderer, find_soundfont
+from safegen.generation.systems import MusicFlow, dice
 from safegen.memorization import examine, for_model
 from safegen.training.manifests import ITEM_SECONDS, TRAINING_SEEDS
 from safegen.training.outputs import generated, prompts_of, requests_for
@@ -132,7 +134,7 @@ def command(
     click.echo(json.dumps(row))
 
 
-def plant(soundfont: Path, codec: Codec, *, folder: Path, steps: int) -> Generator:
+def plant(soundfont: Path, codec: Codec, *, folder: Path, steps: int) -> MusicFlow:
     """Train a planner and a renderer on ``PLANTED_ITEMS`` items until they copy them.
 
     The recipes are those of the shipped model; only the data is smaller, and the models.
@@ -142,7 +144,6 @@ def plant(soundfont: Path, codec: Codec, *, folder: Path, steps: int) -> Generat
     from safegen.generation.cards import card
     from safegen.generation.planner import Planner, PlannerConfig
     from safegen.generation.renderer import Renderer, RendererConfig
-    from safegen.generation.systems import MusicFlow
     from safegen.generation.text import TextConfig
     from safegen.training import flow, text_plan
     from safegen.training.mels import read_mels, render_mels
@@ -177,11 +178,27 @@ def plant(soundfont: Path, codec: Codec, *, folder: Path, steps: int) -> Generat
     return MusicFlow(card("music-flow"), codec=codec, planner=planner, renderer=renderer)
 
 
-def planted_copies(generator: Generator, items: TrainingItems) -> Iterable[Examined]:
-    """Ask the overfitted model for the items it knows and examine what it plays."""
+def planted_copies(generator: MusicFlow, items: TrainingItems) -> Iterable[Examined]:
+    """Ask the overfitted model for the items it knows and examine what it plays.
+
+    A caption alone may fit several of the twenty, so each request also gives the item's
+    attributes, as published extraction tests give the first tokens of a training item;
+    chords, melody and sound are the model's own.
+    """
     seeds = TRAINING_SEEDS[:PLANTED_ITEMS]
     requests = requests_for(prompts_of(seeds), seconds=ITEM_SECONDS, first_seed=FIRST_SEED)
-    made = (generator.generate(request) for request in requests)
+    made = (
+        generator.render(
+            sample_plan(
+                generator.planner,
+                request.prompt,
+                dice(request.seed, "plan"),
+                given=to_tokens(compose(seed))[:HEADER_TOKENS],
+            ),
+            request,
+        )
+        for request, seed in zip(requests, seeds, strict=True)
+    )
     for generation, seed in zip(_watched(made, PLANTED_ITEMS, "Copies"), seeds, strict=True):
         yield _examined(generation, items, copied=f"seed:{seed}")
 
