@@ -29,6 +29,8 @@ NO_CODE: Final = -1
 """Pads the codes of items that are shorter than the longest."""
 
 BARS_PER_WINDOW: Final = 3
+LEAST_SCORE_BITS: Final = 40.0
+"""A whole score may hold less, because it is tried at one place only."""
 LEAST_BAR_BITS: Final = 65.0
 """Information a window of bars must hold: chance tries about 2**20 windows."""
 
@@ -83,7 +85,8 @@ class BarIndex:
         """Find the window that agrees best.
 
         Windows grow from ``BARS_PER_WINDOW`` to the whole score until they hold
-        ``LEAST_BAR_BITS``. Ties go to the shorter and earlier window, then to the lower row.
+        ``LEAST_BAR_BITS``, or the whole score ``LEAST_SCORE_BITS``. Ties go to the shorter
+        and earlier window, then to the lower row.
 
         Args:
             query: Shape (bars, slots), as the rows.
@@ -103,7 +106,7 @@ class BarIndex:
         for length in range(BARS_PER_WINDOW, bars + 1):
             for i in range(bars - length + 1):
                 total = float(bits[i : i + length].sum())
-                if total < LEAST_BAR_BITS:
+                if total < (LEAST_BAR_BITS if length < bars else LEAST_SCORE_BITS):
                     continue
                 for j in range(bars - length + 1):
                     window = sum(agreed[i + k, j + k] for k in range(length)) / np.float32(total)

@@ -119,7 +119,7 @@ CARDS: Final = (
             WeightFile(
                 role="manifest",
                 name="music-flow.manifest.safetensors",
-                sha256="d682df87b5d8e68d064915ef44a720a22b5546ecc7ff67dd78b84a6bc7c7a790",
+                sha256="2cb1d4abbedc8d5ecf79ccd208cc2447e71ea004137600cead520e03bfbf982c",
             ),
         ),
         # The shipped runs were stopped and continued with other --steps on the way, so
