@@ -1,9 +1,10 @@
 """Kill the gate with SIGKILL, anywhere: the output folder must never lie.
 
-Every case runs the whole gate in forked children (the parent imports everything once
-and opens nothing), kills them, and then looks at what a stranger would find: each file
-in the output folder is complete and has a committed record with its hash; what was
-left half-done is finished or voided by the next start.
+Every case runs the whole gate in processes of a fork server (it imports everything once
+and opens nothing; a process that had run torch could not be forked safely), kills them,
+and then looks at what a stranger would find: each file in the output folder is complete
+and has a committed record with its hash; what was left half-done is finished or voided
+by the next start.
 """
 
 import hashlib
@@ -11,14 +12,15 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
-import c2pa
 import numpy as np
 import pytest
-import torchaudio
 
 from registry import releases
 from registry.session import connect
@@ -28,7 +30,7 @@ from safegen.provenance import receipts
 from safegen.provenance.keys import KeyStore
 from safegen.provenance.log import open_log
 from safegen.publishing import STAGING_NAME
-from tests.safegen.conftest import tones
+from tests.safegen.conftest import TONE_RATE, TONE_SECONDS, tones
 
 STEPS = (
     "admitted",
@@ -49,32 +51,29 @@ STEPS = (
 )
 ROUNDS = 100
 
-# Forked children inherit what is imported here; the gate imports it late.
-assert c2pa
-assert torchaudio
+PROCESSES = get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    ["safegen.gate", "torchaudio", "c2pa", "soundfile", "scipy.signal", __name__]
+)
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_kill_at_this_step_leaves_no_unlogged_file(step: str, home: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
-    def die(name: str) -> None:
-        if name == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    status = _wait(_fork(lambda: _release_once(home, out, seed=1, on_step=die)))
+    killed = _run(_release_once, home, out, 1, step)
     before = _visible(out)
-    _child_must_pass(lambda: _recover(home, out))
+    recovered = _run(_recover, home, out)
 
-    assert os.WIFSIGNALED(status)
-    assert os.WTERMSIG(status) == signal.SIGKILL
-    _child_must_pass(lambda: _nothing_lies(home, out))
+    assert killed == -signal.SIGKILL
+    assert recovered == 0
+    assert _run(_nothing_lies, home, out) == 0
     # What had been committed with its staged file complete is finished, not thrown away.
-    visible = {"record-committed", "linked", "folder-synced", "released", "receipted"}
+    visible = {"record-committed", "linked", "receipted", "folder-synced", "released"}
     assert len(_visible(out)) == (1 if step in visible else 0)
     assert set(before) <= set(_visible(out))
     # The next release is not hindered by the dead one.
-    assert _wait(_fork(lambda: _release_once(home, out, seed=2))) == 0
+    assert _run(_release_once, home, out, 2, "") == 0
     assert len(_visible(out)) == (2 if step in visible else 1)
 
 
@@ -89,70 +88,86 @@ def test_two_processes_killed_at_random_leave_no_unlogged_file(home: Path, tmp_p
         # Counted in the gate's own steps, so that a busy machine is killed as late in a
         # release as an idle one; two releases are about thirty steps.
         for child in running:
-            _await_steps(child, dice.randrange(1, 32))
+            for _ in range(dice.randrange(1, 32)):
+                child.steps.recv_bytes()
             time.sleep(dice.uniform(0.0, 0.02))
-            os.kill(child.pid, signal.SIGKILL)
+            child.process.kill()
         for child in running:
-            _wait(child.pid)
-            os.close(child.steps)
+            child.process.join()
+            child.steps.close()
         _no_half_written_file(out)
 
-    _child_must_pass(lambda: _recover(home, out))
-    _child_must_pass(lambda: _nothing_lies(home, out))
+    assert _run(_recover, home, out) == 0
+    assert _run(_nothing_lies, home, out) == 0
     assert len(_visible(out)) >= ROUNDS // 10
 
 
 def test_recovery_leaves_a_living_process_alone(home: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    reader, writer = os.pipe()
+    reader, writer = PROCESSES.Pipe(duplex=False)
+    living = PROCESSES.Process(target=_release_slowly, args=(home, out, 3, writer))
+    living.start()
+    writer.close()
 
-    def pause(name: str) -> None:
-        if name == "record-committed":
-            os.write(writer, b".")
-            time.sleep(2.0)
+    reader.recv_bytes()
+    recovered = _run(_recover, home, out)
+    living.join()
 
-    pid = _fork(lambda: _release_once(home, out, seed=3, on_step=pause))
-    os.read(reader, 1)
-    _child_must_pass(lambda: _recover(home, out))
-    status = _wait(pid)
-
-    assert status == 0
+    assert recovered == 0
+    assert living.exitcode == 0
     assert len(_visible(out)) == 1
-    _child_must_pass(lambda: _nothing_lies(home, out))
+    assert _run(_nothing_lies, home, out) == 0
 
 
-def _release_once(
-    home: Path, out: Path, *, seed: int, on_step: Callable[[str], None] | None = None
-) -> None:
-    gate = Gate.open(home, on_step=on_step)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Child:
+    """A process that releases until it is killed; one message on ``steps`` for each step."""
+
+    process: BaseProcess
+    steps: Connection
+
+
+def _start(home: Path, out: Path, *, seed: int) -> _Child:
+    reader, writer = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=_release_forever, args=(home, out, seed, writer))
+    process.start()
+    writer.close()
+    return _Child(process=process, steps=reader)
+
+
+def _run(work: Any, *arguments: Any) -> int | None:
+    process = PROCESSES.Process(target=work, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def _release_once(home: Path, out: Path, seed: int, die_at: str) -> None:
+    def die(name: str) -> None:
+        if name == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    gate = Gate.open(home, on_step=die)
     audio = tones(seed)
     gate.release(audio.waveform, audio.sample_rate, out=out, generator="test tones 1")
     gate.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Child:
-    """A process that releases until it is killed; one byte on ``steps`` for each step."""
+def _release_slowly(home: Path, out: Path, seed: int, steps: Connection) -> None:
+    def pause(name: str) -> None:
+        if name == "record-committed":
+            steps.send_bytes(b".")
+            time.sleep(2.0)
 
-    pid: int
-    steps: int
-
-
-def _start(home: Path, out: Path, *, seed: int) -> _Child:
-    reader, writer = os.pipe()
-    pid = _fork(lambda: _release_forever(home, out, seed=seed, writer=writer))
-    os.close(writer)
-    return _Child(pid=pid, steps=reader)
+    gate = Gate.open(home, on_step=pause)
+    audio = tones(seed)
+    gate.release(audio.waveform, audio.sample_rate, out=out, generator="test tones 1")
+    gate.close()
 
 
-def _await_steps(child: _Child, count: int) -> None:
-    for _ in range(count):
-        assert os.read(child.steps, 1), "the child ended by itself"
-
-
-def _release_forever(home: Path, out: Path, *, seed: int, writer: int) -> None:
+def _release_forever(home: Path, out: Path, seed: int, steps: Connection) -> None:
     def tell(_: str) -> None:
-        os.write(writer, b".")
+        steps.send_bytes(b".")
 
     gate = Gate.open(home, on_step=tell)
     while True:
@@ -198,7 +213,7 @@ def _no_half_written_file(out: Path) -> None:
 
     for name in _visible(out):
         frames = soundfile.info(str(out / name)).frames
-        assert frames == tones(0).waveform.shape[1]
+        assert frames == round(TONE_SECONDS * TONE_RATE)
 
 
 def _visible(out: Path) -> dict[str, str]:
@@ -209,26 +224,6 @@ def _visible(out: Path) -> dict[str, str]:
         for path in out.iterdir()
         if path.suffix == ".wav"
     }
-
-
-def _fork(work: Callable[[], None]) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        work()
-        os._exit(0)
-    except BaseException as error:  # noqa: BLE001 (the parent reads the exit code)
-        print(f"child: {type(error).__name__}: {error}")  # noqa: T201
-        os._exit(1)
-
-
-def _wait(pid: int) -> int:
-    return os.waitpid(pid, 0)[1]
-
-
-def _child_must_pass(work: Callable[[], None]) -> None:
-    assert _wait(_fork(work)) == 0
 
 
 def test_the_tones_of_two_seeds_differ() -> None:
