@@ -22,6 +22,7 @@ what follows, and in ``strict`` that is a refusal.
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import importlib.metadata
 import os
 import secrets
@@ -270,7 +271,11 @@ class Gate:
     ) -> Release:
         out = out.absolute()
         audio = generation.audio
-        case.item = _with_seconds(case.item, audio.seconds)
+        case.item = dataclasses.replace(
+            case.item,
+            seconds=audio.seconds,
+            pcm_sha256=hashlib.sha256(audio.waveform.astype("<f4").tobytes()).hexdigest(),
+        )
 
         # 3 Listen to the sound as it was made.
         self._check(case, "catalog_match", lambda: self._listen_catalog(case, audio))
@@ -514,10 +519,6 @@ def _raise_if_refused(found: Release) -> Release:
         return found
     worst = found.judgement.decision.reasons[0]
     raise ReleaseBlockedError(worst.rule, worst.problem, record_id=found.item.record_id)
-
-
-def _with_seconds(item: Item, seconds: float) -> Item:
-    return dataclasses.replace(item, seconds=seconds)
 
 
 def _tags(item: Item) -> dict[str, str]:

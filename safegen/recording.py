@@ -37,6 +37,8 @@ class Item:
         seed: Of the item; None if the generator told none.
         seconds: Of the sound; 0 if it was refused before there was one.
         source_name: File name of a foreign file, "" for an own generation.
+        pcm_sha256: Of the judged sound before it was marked (float32, channel by
+            channel), lower-case hex; the same for the same seed. "" before there is one.
     """
 
     record_id: str
@@ -46,6 +48,7 @@ class Item:
     seed: int | None
     seconds: float
     source_name: str
+    pcm_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +183,7 @@ class Release:
             "model": self.item.facts.name,
             "seed": self.item.seed,
             "seconds": round(self.item.seconds, 3),
+            "pcm_sha256": self.item.pcm_sha256,
             "watermark": {
                 "payload": payload_hex(finished.payload) if finished else None,
                 "detected": mark is not None and mark.detected,
@@ -227,6 +231,7 @@ def body(
             # JSON numbers hold 53 bits; a seed has up to 63.
             "seed": None if item.seed is None else str(item.seed),
             "seconds": item.seconds,
+            "pcm_sha256": item.pcm_sha256,
         },
         "policy": {"name": policy.name, "version": policy.version, "sha256": policy.sha256},
         "decision": {
