@@ -22,6 +22,7 @@ from safegen.errors import InputError
 Waveform = npt.NDArray[np.float32]
 FileFormat = Literal["wav", "flac", "mp3"]
 
+MP3_SAMPLE_RATES: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 TAG_NAMES: Final = frozenset({"title", "artist", "comment", "software"})
 MAX_SECONDS: Final = 3600.0
 MAX_CHANNELS: Final = 8
@@ -193,12 +194,14 @@ def encode(
 
     Raises:
         ValueError: If a tag has a name that not every format can hold.
+        InputError: If MP3 cannot hold the sample rate or the number of channels.
     """
     tags = tags or {}
     if unknown := set(tags) - TAG_NAMES:
         msg = f"tags {sorted(unknown)} are not among {sorted(TAG_NAMES)}"
         raise ValueError(msg)
     if file_format == "mp3":
+        _refuse_for_mp3(audio)
         return _encode_mp3(audio, bitrate, tags)
     import soundfile
 
@@ -341,6 +344,16 @@ def _refuse_fewer(path: Path, read: int, declared: int, rate: int) -> None:
         raise InputError(
             f"{path}: truncated, {read / rate:.2f} of {declared / rate:.2f} s are there",
             remedy="Copy, download or export the file again.",
+        )
+
+
+def _refuse_for_mp3(audio: Audio) -> None:
+    channels = audio.waveform.shape[0]
+    if audio.sample_rate not in MP3_SAMPLE_RATES or channels not in (1, 2):
+        raise InputError(
+            f"MP3 cannot hold {channels} channels at {audio.sample_rate} Hz, only 1 or 2 at "
+            f"{', '.join(map(str, MP3_SAMPLE_RATES))} Hz",
+            remedy="Use wav or flac, or resample the sound.",
         )
 
 

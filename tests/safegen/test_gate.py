@@ -262,6 +262,15 @@ def test_numbers_that_are_no_sound_are_refused_before_anything_is_logged(
         assert gate.log.size(session) == 0
 
 
+def test_a_rate_that_mp3_cannot_hold_is_named(gate: Gate, tmp_path: Path) -> None:
+    audio = resample(tones(11), 96_000)
+
+    with pytest.raises(InputError, match="MP3 cannot hold 1 channels at 96000 Hz"):
+        gate.release(audio.waveform, 96_000, out=tmp_path, generator="Tones", file_format="mp3")
+
+    assert not list(tmp_path.glob("*.mp3"))
+
+
 def test_without_keys_the_gate_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(SafegenError, match="safegen keys init"):
         Gate.open(tmp_path / "nowhere")
