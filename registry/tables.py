@@ -29,8 +29,6 @@ from sqlalchemy.types import TypeDecorator
 
 ID = String(36)
 SHA256 = String(64)
-WORK_EVENTS = ("added", "removed", "relicensed")
-OUTPUT_KINDS = ("release", "screening")
 OUTPUT_STATES = ("prepared", "released", "blocked", "quarantined", "void", "screened")
 CHECK_OUTCOMES = ("pass", "fail", "error", "timeout", "skipped", "not_applicable")
 
