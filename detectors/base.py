@@ -4,7 +4,9 @@ Every detector takes ``(waveform, sample_rate)`` and says in its own module what
 else it needs. Nothing here reads files, knows a database or judges.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -52,3 +54,58 @@ class Match:
     p_value: float
     semitones: float = 0.0
     speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatermarkFinding:
+    """What was heard of a watermark.
+
+    Attributes:
+        detected: Whether the mark is there, at the detector's own limit of false alarms.
+        payload: The id, in [0, 2**64); None unless detected and the id could be read.
+        p_value: Chance of this finding in a sound without the mark, corrected for all
+            alignments, speeds, windows, keys and ids that were tried, in [0, 1].
+        z: The statistic of the best alignment; its scale is the detector's.
+        key_id: Name of the key that fits best; empty if no key was tried.
+        intervals: Marked stretches; scores are the statistic over the stretch.
+        epoch: The 16-bit word of the presence layer; None if it was not read.
+        speed: Tempo of what was heard relative to what was marked, 1.0 if unchanged.
+        semitones: Transposition of what was heard against what was marked.
+        method: Which mark: "keyed" or "audioseal".
+    """
+
+    detected: bool
+    payload: int | None
+    p_value: float
+    z: float
+    key_id: str
+    intervals: tuple[Interval, ...]
+    epoch: int | None = None
+    speed: float = 1.0
+    semitones: float = 0.0
+    method: str = "keyed"
+
+
+class Watermarker(Protocol):
+    """Anything that can write an id into a sound and hear it again."""
+
+    method: str
+
+    def embed(self, waveform: Waveform, sample_rate: int, *, payload: int, key: bytes) -> Waveform:
+        """Mark every channel.
+
+        Args:
+            waveform: Shape (channels, samples), float32 in [-1, 1].
+            sample_rate: In Hz.
+            payload: The id, in [0, 2**64). There is no default: an id that nobody chose
+                names nothing.
+            key: The secret, at least 16 bytes.
+
+        Returns:
+            The same shape and rate; only the mark is added, nothing is resampled.
+        """
+
+    def detect(
+        self, waveform: Waveform, sample_rate: int, *, keys: Mapping[str, bytes]
+    ) -> WatermarkFinding:
+        """Listen for every key; the finding is the best key's, corrected for all tried."""

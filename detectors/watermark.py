@@ -34,7 +34,7 @@ import numpy.typing as npt
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import resample_poly
 
-from detectors.base import Interval, Waveform
+from detectors.base import Interval, WatermarkFinding, Waveform
 
 SAMPLE_RATE: Final = 16_000
 WINDOW: Final = 512
@@ -94,27 +94,6 @@ class Pattern:
     signs: Signs
     is_sync: npt.NDArray[np.bool_]
     code_index: npt.NDArray[np.int16]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatermarkFinding:
-    """What was heard of the watermark.
-
-    Attributes:
-        detected: Whether ``p_value`` is below ``DETECTION_P``.
-        payload: The id, in [0, 2**64); None unless detected and the checksum holds.
-        p_value: Upper bound, corrected for all alignments, windows, keys and ids, in [0, 1].
-        z: Normalized correlation of the best alignment over the tiles known from the key.
-        key_id: Name of the key that fits best; empty if no key was tried.
-        intervals: Marked stretches; scores are z of the stretch. Empty without a payload.
-    """
-
-    detected: bool
-    payload: int | None
-    p_value: float
-    z: float
-    key_id: str
-    intervals: tuple[Interval, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,9 +36,9 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors import chromaprint, synthetic
+from detectors.base import WatermarkFinding
 from detectors.memorization import MemorizationFinding
 from detectors.synthetic import SyntheticFinding
-from detectors.watermark import WatermarkFinding
 from registry import catalog, schema
 from registry.releases import NewOutput
 from registry.session import Database

@@ -26,8 +26,8 @@ from safegen.policy import Fault
 from safegen.spectrogram import spectrogram_png
 
 if TYPE_CHECKING:
+    from detectors.base import WatermarkFinding
     from detectors.synthetic import SyntheticFinding
-    from detectors.watermark import WatermarkFinding
     from safegen.provenance.c2pa import C2paFinding
 
 Answer = TypeVar("Answer")

@@ -13,9 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.base import Match
+from detectors.base import Match, WatermarkFinding
 from detectors.memorization import MemorizationFinding
-from detectors.watermark import WatermarkFinding
 from registry.releases import CheckRow, MatchRow, NewModel, NewOutput
 from safegen.generation.base import ModelFacts
 from safegen.policy import CheckResult, Decision, Policy

@@ -41,8 +41,8 @@ from safegen.provenance.log import Log
 from safegen.recording import LicensedMatch, intervals_json, payload_hex
 
 if TYPE_CHECKING:
+    from detectors.base import WatermarkFinding
     from detectors.synthetic import SyntheticFinding
-    from detectors.watermark import WatermarkFinding
     from safegen.provenance.c2pa import C2paFinding
 
 MAX_MATCHES: Final = 64

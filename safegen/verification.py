@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from detectors import chromaprint, fingerprint
-from detectors.watermark import WatermarkFinding
+from detectors.base import WatermarkFinding
 from registry import releases
 from registry.errors import NotFoundError
 from registry.releases import OutputRow

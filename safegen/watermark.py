@@ -20,7 +20,7 @@ from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from scipy.signal import resample_poly
 
 from detectors import watermark as ear
-from detectors.watermark import WatermarkFinding
+from detectors.base import WatermarkFinding
 from safegen.audio import Audio
 
 DEFAULT_STRENGTH: Final = 0.2

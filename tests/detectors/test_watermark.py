@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors import watermark as ear
+from detectors.base import WatermarkFinding
 
 KEY = b"a secret of thirty-two bytes ..."
 OTHER = b"another secret, 32 bytes long..."
@@ -133,7 +134,7 @@ def test_odd_sounds_are_not_marked_and_raise_nothing(
 def test_without_keys_nothing_is_found() -> None:
     finding = ear.detect(noise(5, seed=1), 16_000, keys={})
 
-    assert finding == ear.WatermarkFinding(
+    assert finding == WatermarkFinding(
         detected=False, payload=None, p_value=1.0, z=0.0, key_id="", intervals=()
     )
 

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from detectors.base import WatermarkFinding
 from detectors.synthetic import SyntheticFinding
-from detectors.watermark import WatermarkFinding
 from safegen.config import Config
 from safegen.listening import Ears
 from safegen.provenance.c2pa import C2paFinding

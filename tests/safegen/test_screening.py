@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detectors.base import Interval, Match
+from detectors.base import Interval, Match, WatermarkFinding
 from detectors.errors import DetectorError
 from detectors.synthetic import SyntheticFinding
-from detectors.watermark import WatermarkFinding
 from registry import log as log_rows
 from registry import releases
 from registry.session import Database
