@@ -11,6 +11,7 @@ is a claim that ``safegen verify`` compares with the record it names.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 from math import gcd
 from typing import Final
 
@@ -19,22 +20,84 @@ import numpy.typing as npt
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from scipy.signal import resample_poly
 
+from detectors import tiles
 from detectors import watermark as ear
-from detectors.base import WatermarkFinding
+from detectors.base import WatermarkFinding, Waveform
+from detectors.mark_pattern import Pattern, block_signs, first_bucket, pattern
 from safegen.audio import Audio
 
-DEFAULT_STRENGTH: Final = 0.2
-"""Change of a tile's log-magnitude at 1.2 kHz, in nepers; 0.1 at 312 Hz and 0.4 at 5 kHz."""
+DEFAULT_STRENGTH: Final = 0.3
+"""Change of a tile's log-magnitude at 1.2 kHz, in nepers; 0.15 at 312 Hz and 0.6 at 5 kHz."""
 
-_BIN_HZ: Final = ear.SAMPLE_RATE / ear.WINDOW
+_BIN_HZ: Final = tiles.SAMPLE_RATE / tiles.WINDOW
 _REFERENCE_HZ: Final = 1_200.0
 _TILT: Final = 0.5
 """High tiles change more than low ones: measured on speech, PESQ forgives them most."""
+_FIRST_DAY: Final = date(2026, 1, 1)
 
-__all__ = ["DEFAULT_STRENGTH", "WatermarkFinding", "detect", "embed"]
+__all__ = [
+    "DEFAULT_STRENGTH",
+    "KeyedMark",
+    "WatermarkFinding",
+    "day_of_epoch",
+    "detect",
+    "embed",
+    "epoch_of",
+]
 
 
-def embed(audio: Audio, *, payload: int, key: bytes, strength: float = DEFAULT_STRENGTH) -> Audio:
+class KeyedMark:
+    """The keyed mark as a ``detectors.base.Watermarker``.
+
+    Args:
+        epoch: The presence layer's word, in [0, 2**16).
+        strength: As in ``embed``.
+        search: As in ``detect``.
+    """
+
+    method = "keyed"
+
+    def __init__(
+        self, *, epoch: int, strength: float = DEFAULT_STRENGTH, search: bool = True
+    ) -> None:
+        self._epoch = epoch
+        self._strength = strength
+        self._search = search
+
+    def embed(self, waveform: Waveform, sample_rate: int, *, payload: int, key: bytes) -> Waveform:
+        """Mark every channel; see ``embed``."""
+        audio = Audio(waveform=waveform, sample_rate=sample_rate)
+        return embed(
+            audio, payload=payload, key=key, epoch=self._epoch, strength=self._strength
+        ).waveform
+
+    def detect(
+        self, waveform: Waveform, sample_rate: int, *, keys: Mapping[str, bytes]
+    ) -> WatermarkFinding:
+        """Listen for every key; see ``detect``."""
+        audio = Audio(waveform=waveform, sample_rate=sample_rate)
+        return detect(audio, keys=keys, search=self._search)
+
+
+def epoch_of(time: datetime) -> int:
+    """Name a day by the presence layer's word: 1 is 2026-01-01 in UTC, 0 means untold."""
+    days = (time.astimezone(UTC).date() - _FIRST_DAY).days + 1
+    return days if 0 < days < 1 << 16 else 0
+
+
+def day_of_epoch(epoch: int) -> date | None:
+    """Give the day that a word names; None if it was not told."""
+    return _FIRST_DAY + timedelta(days=epoch - 1) if epoch else None
+
+
+def embed(
+    audio: Audio,
+    *,
+    payload: int,
+    key: bytes,
+    epoch: int = 0,
+    strength: float = DEFAULT_STRENGTH,
+) -> Audio:
     """Mark every channel with the same id.
 
     Args:
@@ -42,18 +105,20 @@ def embed(audio: Audio, *, payload: int, key: bytes, strength: float = DEFAULT_S
             seconds are marked, too, but the id may not be readable afterwards.
         payload: In [0, 2**64).
         key: The secret, at least 16 bytes.
+        epoch: Word of the presence layer, in [0, 2**16): the day of marking
+            (``epoch_of``), which is still heard where the id is not; 0 if untold.
         strength: Change of a tile at 1.2 kHz in nepers, > 0.
 
     Returns:
         A sound of the same shape and rate. No sample goes beyond full scale that did not before.
 
     Raises:
-        ValueError: If the payload or the key is out of range.
+        ValueError: If the payload, the word or the key is out of range.
 
     Cost: about 6 ms of one core per second of 44.1 kHz stereo.
     """
-    signs = ear.tile_signs(ear.pattern(key), payload)
-    low = ear.to_mark_rate(audio.waveform, audio.sample_rate)
+    signs = _Signs(pattern(key), bucket=first_bucket(key, payload), payload=payload, epoch=epoch)
+    low = tiles.to_mark_rate(audio.waveform, audio.sample_rate)
     delta = np.stack([_difference(channel, signs, strength) for channel in low])
     delta = _to_rate(delta, audio.sample_rate, audio.waveform.shape[1])
     marked = audio.waveform + _within_headroom(audio.waveform, delta)
@@ -63,48 +128,72 @@ def embed(audio: Audio, *, payload: int, key: bytes, strength: float = DEFAULT_S
     )
 
 
-def detect(audio: Audio, *, keys: Mapping[str, bytes]) -> WatermarkFinding:
+def detect(audio: Audio, *, keys: Mapping[str, bytes], search: bool = True) -> WatermarkFinding:
     """Listen for every key; the finding is the best key's, corrected for having tried all.
 
     Args:
         audio: Any rate, length and number of channels.
         keys: Key id -> secret.
+        search: Whether to try other speeds, tempos and pitches when nothing is found.
     """
-    return ear.detect(audio.waveform, audio.sample_rate, keys=keys)
+    return ear.detect(audio.waveform, audio.sample_rate, keys=keys, search=search)
+
+
+class _Signs:
+    """The signs of all blocks of one mark, made when they are needed."""
+
+    def __init__(self, used: Pattern, *, bucket: int, payload: int, epoch: int) -> None:
+        self._used = used
+        self._bucket = bucket
+        self._payload = payload
+        self._epoch = epoch
+
+    def rows(self, first: int, last: int) -> npt.NDArray[np.int8]:
+        """Signs of the frames ``first`` to ``last``, shape (frames, BANDS)."""
+        frames = np.arange(first, last)
+        blocks = range(first // tiles.BLOCK_FRAMES, (last - 1) // tiles.BLOCK_FRAMES + 1)
+        signs = np.concatenate([self._block(number) for number in blocks])
+        return signs[frames // tiles.TILE_FRAMES - blocks.start * tiles.SLOTS]
+
+    def _block(self, number: int) -> npt.NDArray[np.int8]:
+        return block_signs(
+            self._used, bucket=self._bucket + number, payload=self._payload, epoch=self._epoch
+        )
 
 
 def _difference(
-    channel: npt.NDArray[np.float32], signs: ear.Signs, strength: float
+    channel: npt.NDArray[np.float32], signs: _Signs, strength: float
 ) -> npt.NDArray[np.float32]:
     """Compute marked minus unmarked for one channel at the mark's rate."""
-    first, last = ear.FIRST_BIN, ear.FIRST_BIN + ear.BANDS * ear.TILE_BINS
-    center_hz = (first + ear.TILE_BINS * (np.arange(ear.BANDS) + 0.5)) * _BIN_HZ
-    change = strength * (center_hz / _REFERENCE_HZ) ** _TILT * signs
-    gains = np.repeat(np.expm1(change).astype(np.float32), ear.TILE_BINS, axis=1)
-    out = np.zeros(len(channel) + 4 * ear.WINDOW, np.float32)
+    first, last = tiles.FIRST_BIN, tiles.FIRST_BIN + tiles.BANDS * tiles.TILE_BINS
+    center_hz = (first + tiles.TILE_BINS * (np.arange(tiles.BANDS) + 0.5)) * _BIN_HZ
+    change = strength * (center_hz / _REFERENCE_HZ) ** _TILT
+    louder, softer = np.expm1(change), np.expm1(-change)
+    out = np.zeros(len(channel) + 4 * tiles.WINDOW, np.float32)
     done = 0
-    for frames in ear.spectra(channel):
-        slots = (np.arange(done, done + len(frames)) // ear.TILE_FRAMES) % ear.SLOTS
+    for frames in tiles.spectra(channel):
+        rows = signs.rows(done, done + len(frames))
+        gains = np.where(rows > 0, louder, softer).astype(np.float32)
         changed = np.zeros_like(frames)
-        changed[:, first:last] = frames[:, first:last] * gains[slots]
-        pieces = np.fft.irfft(changed, ear.WINDOW, axis=1) * ear.WINDOW_SHAPE
-        for part in range(ear.WINDOW // ear.HOP):
-            rows = pieces[:, part * ear.HOP : (part + 1) * ear.HOP].reshape(-1)
-            begin = (done + part) * ear.HOP
+        changed[:, first:last] = frames[:, first:last] * np.repeat(gains, tiles.TILE_BINS, axis=1)
+        pieces = np.fft.irfft(changed, tiles.WINDOW, axis=1) * tiles.WINDOW_SHAPE
+        for part in range(tiles.WINDOW // tiles.HOP):
+            piece = pieces[:, part * tiles.HOP : (part + 1) * tiles.HOP].reshape(-1)
+            begin = (done + part) * tiles.HOP
             # Four Hann windows squared overlap to 1.5.
-            out[begin : begin + len(rows)] += rows / 1.5
+            out[begin : begin + len(piece)] += piece / 1.5
         done += len(frames)
-    return out[ear.WINDOW // 2 : ear.WINDOW // 2 + len(channel)]
+    return out[tiles.WINDOW // 2 : tiles.WINDOW // 2 + len(channel)]
 
 
 def _to_rate(
     delta: npt.NDArray[np.float32], sample_rate: int, samples: int
 ) -> npt.NDArray[np.float32]:
     """Bring the difference to the programme's rate and length."""
-    if sample_rate != ear.SAMPLE_RATE:
-        common = gcd(ear.SAMPLE_RATE, sample_rate)
+    if sample_rate != tiles.SAMPLE_RATE:
+        common = gcd(tiles.SAMPLE_RATE, sample_rate)
         delta = resample_poly(
-            delta, sample_rate // common, ear.SAMPLE_RATE // common, axis=1
+            delta, sample_rate // common, tiles.SAMPLE_RATE // common, axis=1
         ).astype(np.float32)
     missing = max(0, samples - delta.shape[1])
     return np.pad(delta, ((0, 0), (0, missing)))[:, :samples]
