@@ -86,6 +86,7 @@ def show(name: str, check: bool, format_: str) -> None:
         f"parameters  {found.parameters:,}",
         f"learned     {found.training_data}",
         f"limits      {found.limits}",
+        f"own mark    {found.mark}",
         *(f"file        {file.sha256}  {file.name}" for file in found.files),
         *(f"recipe      {recipe}" for recipe in found.recipes),
     ]

@@ -41,7 +41,7 @@ class ModelCard:
 
     Attributes:
         name: As typed after ``--model``.
-        version: Of the weights.
+        version: Of the weights and the decoder; another version gives other bits.
         summary: One sentence.
         license: SPDX id of weights and code.
         sample_rate: Of what it makes, in Hz.
@@ -52,6 +52,7 @@ class ModelCard:
         recipes: Commands that train it again.
         training_data: What it learned from.
         limits: What it cannot do.
+        mark: What its own code writes into every sound, whoever runs it.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ModelCard:
     recipes: tuple[str, ...]
     training_data: str
     limits: str
+    mark: str
 
     @property
     def weights_sha256(self) -> str:
@@ -93,7 +95,7 @@ class ModelCard:
 CARDS: Final = (
     ModelCard(
         name="music-flow",
-        version="1",
+        version="2",
         summary="Writes a score for the prompt, then renders it with a flow through a mel codec.",
         license="Apache-2.0",
         sample_rate=32_000,
@@ -138,6 +140,11 @@ CARDS: Final = (
             "Instrumental music in 4/4, 60 to 180 bpm, 20 instruments; no singing, no "
             "speech, no sound effects. Phase comes from Griffin-Lim and sounds soft."
         ),
+        mark=(
+            "The decoder writes a public pattern of 0.8 dB into every sound it makes, which "
+            "`safegen verify` and `safegen screen` hear. It names the codec, nobody's key or "
+            "installation; whoever edits the decoder can leave it out."
+        ),
     ),
     ModelCard(
         name="procedural",
@@ -152,6 +159,7 @@ CARDS: Final = (
         recipes=(),
         training_data="None.",
         limits="Follows a named tempo and the presence of drums, nothing else of a prompt.",
+        mark="None: it has no decoder. Only the gate marks what it makes.",
     ),
 )
 

@@ -6,6 +6,10 @@ latents that were never quantized, so one codec serves token models and diffusio
 models. Magnitudes come back through the pseudo-inverse of the mel filters, phase
 through fast Griffin-Lim from a fixed start: the same latents give the same samples.
 
+``Codec.decode`` is the only way from latents to sound, and it writes the decoder's mark
+(``detectors.decoder_mark``) into the log-mel frames, so there is no unmarked sound to
+be had from a shipped model. Training sees ``decode_mel``, which is before the mark.
+
 Loudness is normalized before encoding, because a gain change of 6 dB would otherwise
 rewrite nearly every token.
 
@@ -25,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from detectors import decoder_mark
 from safegen.audio import Audio, resample
 from safegen.errors import InputError
 
@@ -236,9 +241,10 @@ class Codec(nn.Module):
             return self.encode_mel(self.log_mel(mono[None]))
 
     def decode(self, z: Tensor) -> Audio:
-        """Make the sound of latents of shape (t, latent): t * 40 ms, mono, 32 kHz."""
+        """Make the sound of latents of shape (t, latent): t * 40 ms, mono, 32 kHz, marked."""
+        mark = torch.from_numpy(decoder_mark.bias(STACK * z.shape[0]))
         with torch.inference_mode():
-            magnitudes = self.log_mel.magnitudes(self.decode_mel(z[None]))[0]
+            magnitudes = self.log_mel.magnitudes(self.decode_mel(z[None]) + mark)[0]
             waveform = griffin_lim(magnitudes, z.shape[0] * SAMPLES_PER_FRAME)
             peak = waveform.abs().max()
             waveform = waveform * (0.98 / peak.clamp_min(0.98))
