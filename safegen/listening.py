@@ -27,6 +27,7 @@ from safegen.spectrogram import spectrogram_png
 
 if TYPE_CHECKING:
     from detectors.base import WatermarkFinding
+    from detectors.decoder_mark import DecoderMarkFinding
     from detectors.synthetic import SyntheticFinding
     from safegen.provenance.c2pa import C2paFinding
 
@@ -47,12 +48,14 @@ class Ears:
         match: Finds the works of the catalog that a sound quotes.
         classify: Gives the synthetic score.
         detect: Listens for our watermarks.
+        hear_root: Listens for the mark that the shipped codec's decoder writes.
         read_manifest: Reads Content Credentials from the file.
     """
 
     match: Callable[[Audio], tuple[Match, ...]]
     classify: Callable[[Audio], "SyntheticFinding"]
     detect: Callable[[Audio], "WatermarkFinding"]
+    hear_root: Callable[[Audio], "DecoderMarkFinding"]
     read_manifest: Callable[[Path], "C2paFinding"]
 
 
@@ -63,6 +66,7 @@ class EarFindings:
     matches: tuple[Match, ...]
     synthetic: "SyntheticFinding | None"
     watermark: "WatermarkFinding | None"
+    decoder_mark: "DecoderMarkFinding | None"
     c2pa: "C2paFinding | None"
     faults: tuple[Fault, ...]
 
@@ -97,7 +101,7 @@ def open_ears(config: Config) -> Ears:
         SafegenError: If the keys are missing.
         RegistryError: If the database is missing or out of date.
     """
-    from detectors import synthetic
+    from detectors import decoder_mark, synthetic
     from registry import schema
     from safegen import watermark
     from safegen.matching import CatalogMatcher
@@ -112,6 +116,7 @@ def open_ears(config: Config) -> Ears:
         match=matcher.match,
         classify=lambda audio: synthetic.classify(audio.waveform, audio.sample_rate),
         detect=lambda audio: watermark.detect(audio, keys=mark_keys),
+        hear_root=lambda audio: decoder_mark.hear(audio.waveform, audio.sample_rate),
         read_manifest=lambda path: c2pa.read(path, trust_anchors=anchors),
     )
 
@@ -140,11 +145,13 @@ def listen(path: Path, ears: Ears, *, with_picture: bool) -> Heard:
     matches = ask("catalog", lambda: ears.match(audio))
     synthetic = ask("synthetic", lambda: ears.classify(audio))
     mark = ask("watermark", lambda: ears.detect(audio))
+    root = ask("decoder_mark", lambda: ears.hear_root(audio))
     manifest = ask("c2pa", lambda: ears.read_manifest(path))
     findings = EarFindings(
         matches=matches or (),
         synthetic=synthetic,
         watermark=mark,
+        decoder_mark=root,
         c2pa=manifest,
         faults=tuple(faults),
     )

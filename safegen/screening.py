@@ -42,6 +42,7 @@ from safegen.recording import LicensedMatch, intervals_json, payload_hex
 
 if TYPE_CHECKING:
     from detectors.base import WatermarkFinding
+    from detectors.decoder_mark import DecoderMarkFinding
     from detectors.synthetic import SyntheticFinding
     from safegen.provenance.c2pa import C2paFinding
 
@@ -88,6 +89,8 @@ class Screening:
         return {
             "file": self.file,
             **{name: body[name] for name in names},
+            # Records from before this ear was opened do not speak of it.
+            "decoder_mark": body.get("decoder_mark", _decoder_mark_json(None)),
             "seconds": body["seconds"],
             "record_id": body["record_id"],
             "policy": body["policy"],
@@ -262,6 +265,7 @@ def _body(
         ],
         "synthetic": _synthetic_json(findings.synthetic if findings else None),
         "watermark": _watermark_json(findings.watermark if findings else None),
+        "decoder_mark": _decoder_mark_json(findings.decoder_mark if findings else None),
         "matches": [match.to_json() for match in matches],
         "c2pa": _c2pa_json(findings.c2pa if findings else None),
     }
@@ -287,6 +291,16 @@ def _watermark_json(finding: "WatermarkFinding | None") -> dict[str, Any]:
         "payload": None if finding.payload is None else payload_hex(finding.payload),
         "p_value": finding.p_value,
         "key_id": finding.key_id,
+        "intervals": intervals_json(finding.intervals[:_MAX_SEGMENTS]),
+    }
+
+
+def _decoder_mark_json(finding: "DecoderMarkFinding | None") -> dict[str, Any]:
+    if finding is None:
+        return {"detected": None, "p_value": None, "intervals": []}
+    return {
+        "detected": finding.detected,
+        "p_value": finding.p_value,
         "intervals": intervals_json(finding.intervals[:_MAX_SEGMENTS]),
     }
 

@@ -183,6 +183,14 @@ def _strips(row: dict[str, Any], seconds: float) -> tuple[_Strip, ...]:
                 for part in row["watermark"]["intervals"]
             ),
         ),
+        _Strip(
+            name="mark of the shipped codec",
+            color=_MARK,
+            boxes=tuple(
+                _box(part["start_seconds"], part["end_seconds"], seconds, color=_MARK)
+                for part in row["decoder_mark"]["intervals"]
+            ),
+        ),
     )
 
 
@@ -199,6 +207,8 @@ def _facts(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
         )
     elif mark["detected"] is not None:
         facts.append(("Watermark", "none of ours"))
+    if row["decoder_mark"]["detected"]:
+        facts.append(("Codec mark", f"heard, p {p_text(row['decoder_mark']['p_value'])}"))
     if row["verdict"] != Verdict.UNDECODABLE.value:
         signed = f"{manifest['state']} {manifest['issuer']} {manifest['generator']}"
         facts.append(("Content Credentials", " ".join(signed.split())))

@@ -2,7 +2,7 @@
 
 The steps, in this order:
 
-1. the mark: which payload, under which of our keys
+1. the marks: which payload, under which of our keys; and did the shipped codec make it
 2. the manifest: does a C2PA manifest of ours validate
 3. the record: which record do mark, manifest or the file's hash lead to
 4. the content: does the sound agree with the fingerprint in that record
@@ -10,7 +10,9 @@ The steps, in this order:
 
 A watermark is a claim, not a proof: its residual can be copied onto another
 recording. Only a record whose fingerprint agrees with the sound makes a file ours.
-The absence of everything never means that a human made it.
+The codec's own mark is public and names no record, so it never decides between ours
+and not ours; it says where an unknown file comes from. The absence of everything never
+means that a human made it.
 """
 
 import contextlib
@@ -21,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from detectors import chromaprint, fingerprint
+from detectors import chromaprint, decoder_mark, fingerprint
 from detectors.base import WatermarkFinding
+from detectors.decoder_mark import DecoderMarkFinding
 from registry import releases
 from registry.errors import NotFoundError
 from registry.releases import OutputRow
@@ -56,6 +59,7 @@ class Verification:
         basis: What led to the record: "sha256", "watermark", "c2pa", or "" if nothing did.
         reason: One sentence for people.
         mark: What the watermark detector found.
+        root: What was heard of the mark that the shipped codec's decoder writes.
         manifest: What the C2PA validator found.
         record_id: Of the record the file belongs to or claims; "" if there is none.
         decision: In that record.
@@ -69,6 +73,7 @@ class Verification:
     basis: str
     reason: str
     mark: WatermarkFinding
+    root: DecoderMarkFinding
     manifest: C2paFinding
     record_id: str
     decision: str
@@ -89,6 +94,7 @@ class Verification:
                 "p_value": self.mark.p_value,
                 "key_id": self.mark.key_id,
             },
+            "decoder_mark": {"detected": self.root.detected, "p_value": self.root.p_value},
             "c2pa": {"state": self.manifest.state, "issuer": self.manifest.issuer},
             "record": {"id": self.record_id, "decision": self.decision},
             "content": {"bit_error_rate": self.bit_error_rate},
@@ -125,12 +131,13 @@ class Verifier:
 
         # 1, 2 What the file says about itself.
         mark = watermark.detect(audio, keys=self._mark_keys)
+        root = decoder_mark.hear(audio.waveform, audio.sample_rate)
         manifest = c2pa.read(path, trust_anchors=self._anchors)
 
         # 3 What we remember about that.
         claim = self._claim(sha256, mark, manifest)
         if claim is None:
-            return self._without_record(path, sha256, mark, manifest)
+            return self._without_record(path, sha256, mark, root, manifest)
 
         # 4 Whether the sound is the one we remember; the same bytes need no comparison.
         rate: float | None = None
@@ -149,6 +156,7 @@ class Verifier:
             basis=claim.basis,
             reason=_reason(verdict, claim, rate),
             mark=mark,
+            root=root,
             manifest=manifest,
             record_id=claim.record.output_id,
             decision=claim.record.decision,
@@ -172,7 +180,12 @@ class Verifier:
         return None
 
     def _without_record(
-        self, path: Path, sha256: str, mark: WatermarkFinding, manifest: C2paFinding
+        self,
+        path: Path,
+        sha256: str,
+        mark: WatermarkFinding,
+        root: DecoderMarkFinding,
+        manifest: C2paFinding,
     ) -> Verification:
         marked = mark.detected and mark.payload is not None
         return Verification(
@@ -183,9 +196,12 @@ class Verifier:
             reason=(
                 "it carries a mark under our key, but no released output has that id"
                 if marked
+                else "made with the shipped safegen codec, but not released by this installation"
+                if root.detected
                 else "no mark, manifest or record of ours; this says nothing about who made it"
             ),
             mark=mark,
+            root=root,
             manifest=manifest,
             record_id="",
             decision="",

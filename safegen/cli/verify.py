@@ -84,6 +84,8 @@ def _text(found: "Verification", *, explain: bool) -> str:
                 f"    {i.start_seconds:.1f}-{i.end_seconds:.1f} s, z = {i.score:.1f}"
                 for i in mark.intervals
             ),
+            f"  codec mark  {'heard' if found.root.detected else 'none'}"
+            f" (p {p_text(found.root.p_value)})",
             f"  c2pa        {manifest.state}"
             + (f" ({manifest.issuer})" if manifest.issuer else ""),
             f"  record      {found.record_id or '-'} {found.decision}",

@@ -52,12 +52,24 @@ class Fault:
     """An ear that gave no answer.
 
     Attributes:
-        ear: "catalog", "synthetic", "watermark" or "c2pa".
+        ear: "catalog", "synthetic", "watermark", "decoder_mark" or "c2pa".
         problem: Why not.
     """
 
     ear: str
     problem: str
+
+
+class DecoderMarkFinding(Protocol):
+    """What is judged about the mark of the shipped codec."""
+
+    @property
+    def detected(self) -> bool:
+        """Whether it was heard."""
+
+    @property
+    def p_value(self) -> float:
+        """Chance of such a finding in a sound the codec did not make."""
 
 
 class Findings(Protocol):
@@ -74,6 +86,10 @@ class Findings(Protocol):
     @property
     def watermark(self) -> WatermarkFinding | None:
         """The mark's."""
+
+    @property
+    def decoder_mark(self) -> DecoderMarkFinding | None:
+        """What was heard of the shipped codec's own mark."""
 
     @property
     def c2pa(self) -> ManifestFinding | None:
@@ -125,6 +141,7 @@ def judge_upload(
             *_quotations(policy, findings.matches, licensed_work_ids),
             *_synthetic(policy, findings.synthetic),
             *_watermark(policy, findings.watermark),
+            *_decoder_mark(policy, findings.decoder_mark),
             *_manifest(policy, findings.c2pa),
             *_broken(findings),
         )
@@ -184,6 +201,12 @@ def _watermark(policy: Policy, finding: WatermarkFinding | None) -> Iterator[Upl
         yield _reason("R14", Verdict(policy.screening.on_watermark), problem)
 
 
+def _decoder_mark(policy: Policy, finding: DecoderMarkFinding | None) -> Iterator[UploadReason]:
+    if finding is not None and finding.detected:
+        problem = f"it was made with the shipped safegen codec (p {p_text(finding.p_value)})"
+        yield _reason("R14", Verdict(policy.screening.on_watermark), problem)
+
+
 def _manifest(policy: Policy, finding: ManifestFinding | None) -> Iterator[UploadReason]:
     if finding is None:
         return
@@ -207,6 +230,7 @@ def _broken(findings: Findings) -> Iterator[UploadReason]:
     silent = {
         "synthetic": findings.synthetic,
         "watermark": findings.watermark,
+        "decoder_mark": findings.decoder_mark,
         "c2pa": findings.c2pa,
     }
     for ear, finding in silent.items():

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from detectors.base import WatermarkFinding
+from detectors.decoder_mark import DecoderMarkFinding
 from detectors.synthetic import SyntheticFinding
 from safegen.config import Config
 from safegen.listening import Ears
@@ -30,6 +31,9 @@ def deadly_ears(config: Config) -> Ears:
     unmarked = WatermarkFinding(
         detected=False, payload=None, p_value=1.0, z=0.0, key_id="", intervals=()
     )
+    unrooted = DecoderMarkFinding(
+        detected=False, p_value=1.0, score=0.0, speed=1.0, semitones=0.0, intervals=()
+    )
     unknown = SyntheticFinding(
         probability=0.1, abstained=False, reason="", segments=(), model_id="test"
     )
@@ -37,5 +41,6 @@ def deadly_ears(config: Config) -> Ears:
         match=lambda _: (),
         classify=lambda _: unknown,
         detect=lambda _: unmarked,
+        hear_root=lambda _: unrooted,
         read_manifest=read_manifest,
     )

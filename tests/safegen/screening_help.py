@@ -4,6 +4,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from detectors import decoder_mark
 from detectors.synthetic import SyntheticFinding
 from registry import catalog, schema
 from registry.catalog import NewRight, NewWork
@@ -76,6 +77,7 @@ def ears_of(home: Path, database: Database) -> Ears:
         match=CatalogMatcher(database).match,
         classify=quiet_classifier,
         detect=lambda audio: watermark.detect(audio, keys=keys.watermark_keys()),
+        hear_root=lambda audio: decoder_mark.hear(audio.waveform, audio.sample_rate),
         read_manifest=lambda path: c2pa.read(path, trust_anchors=keys.trust_anchors()),
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from detectors.base import Interval, Match, WatermarkFinding
+from detectors.decoder_mark import DecoderMarkFinding
 from detectors.errors import DetectorError
 from detectors.synthetic import SyntheticFinding
 from registry import log as log_rows
@@ -21,6 +22,8 @@ from registry import releases
 from registry.session import Database
 from safegen import watermark
 from safegen.audio import Audio, save
+from safegen.generation.base import Request
+from safegen.generation.systems import load as load_model
 from safegen.listening import EarFindings, Ears, Heard, listen, listen_here, listen_in_pool
 from safegen.policy import Fault, Verdict, judge_upload, load
 from safegen.provenance import record
@@ -151,6 +154,18 @@ def test_our_own_watermark_is_flagged_with_its_id(case: Case) -> None:
     assert row["verdict"] == "flagged"
     assert row["reasons"][0]["rule"] == "R14"
     assert row["watermark"]["payload"] == "0000000000abcdef"
+
+
+def test_a_sound_of_the_shipped_codec_is_flagged_wherever_it_was_made(case: Case) -> None:
+    made = load_model("music-flow").generate(Request(prompt="a piano", seconds=6.0, seed=1))
+
+    row = case.screen(case.upload("made-elsewhere.wav", made.audio))[0].to_json()
+
+    assert row["verdict"] == "flagged"
+    assert row["reasons"][0]["rule"] == "R14"
+    assert "the shipped safegen codec" in row["reasons"][0]["problem"]
+    assert row["decoder_mark"]["detected"]
+    assert row["watermark"]["detected"] is False
 
 
 def test_the_same_marked_file_can_be_screened_twice(case: Case) -> None:
@@ -445,6 +460,9 @@ def silent(**changes: object) -> EarFindings:
         watermark=WatermarkFinding(
             detected=False, payload=None, p_value=1.0, z=0.0, key_id="", intervals=()
         ),
+        decoder_mark=DecoderMarkFinding(
+            detected=False, p_value=1.0, score=0.0, speed=1.0, semitones=0.0, intervals=()
+        ),
         c2pa=C2paFinding(
             state="absent",
             failures=(),
@@ -484,7 +502,7 @@ def test_content_credentials_are_believed_only_when_they_hold(
     assert judge_upload(STANDARD, silent(c2pa=manifest), ()).verdict is verdict
 
 
-@pytest.mark.parametrize("ear", ["synthetic", "watermark", "c2pa"])
+@pytest.mark.parametrize("ear", ["synthetic", "watermark", "decoder_mark", "c2pa"])
 def test_an_ear_that_says_nothing_at_all_is_not_taken_for_a_no(ear: str) -> None:
     decision = judge_upload(STANDARD, silent(**{ear: None}), ())
 
@@ -508,7 +526,13 @@ def test_listening_never_raises(tmp_path: Path) -> None:
     def broken(_: object) -> None:
         raise MemoryError
 
-    ears = Ears(match=broken, classify=broken, detect=broken, read_manifest=broken)  # type: ignore[arg-type]
+    ears = Ears(
+        match=broken,  # type: ignore[arg-type]
+        classify=broken,  # type: ignore[arg-type]
+        detect=broken,  # type: ignore[arg-type]
+        hear_root=broken,  # type: ignore[arg-type]
+        read_manifest=broken,  # type: ignore[arg-type]
+    )
     path = tmp_path / "a.wav"
     save(tones(1, seconds=1), path)
 
@@ -519,5 +543,6 @@ def test_listening_never_raises(tmp_path: Path) -> None:
         "catalog",
         "synthetic",
         "watermark",
+        "decoder_mark",
         "c2pa",
     ]

@@ -15,6 +15,8 @@ from safegen.cli import main
 from safegen.config import from_environment
 from safegen.errors import IntegrityError
 from safegen.gate import Gate
+from safegen.generation.base import Request
+from safegen.generation.systems import load as load_model
 from safegen.provenance.keys import KeyStore
 from safegen.recording import Release
 from safegen.verification import Verdict, Verifier
@@ -73,6 +75,26 @@ def test_other_music_is_unknown(released: Release, verifier: Verifier, tmp_path:
 
     assert found.verdict is Verdict.UNKNOWN
     assert found.record_id == ""
+
+
+def test_a_sound_of_the_shipped_codec_released_elsewhere_is_unknown_but_told(
+    verifier: Verifier, home: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "elsewhere.wav"
+    save(load_model("music-flow").generate(Request(prompt="", seconds=6.0, seed=1)).audio, path)
+
+    found = verifier.verify(path)
+    shown = CliRunner().invoke(
+        main, ["verify", "--explain", str(path)], env={"SAFEGEN_HOME": str(home)}
+    )
+
+    assert found.verdict is Verdict.UNKNOWN
+    assert found.to_json()["decoder_mark"] == {
+        "detected": True,
+        "p_value": pytest.approx(found.root.p_value),
+    }
+    assert "made with the shipped safegen codec" in found.reason
+    assert "codec mark  heard" in shown.stdout
 
 
 def test_a_mark_pasted_onto_another_recording_is_a_mismatch(
