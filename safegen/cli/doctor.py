@@ -49,7 +49,7 @@ def doctor(format_: str) -> None:
     """
     settings = config()
     looks: tuple[Callable[[Config], Diagnosis], ...] = (
-        _home, _disk, _keys, _database, _log, _models, _engine, _links,
+        _home, _disk, _keys, _database, _log, _models, _audioseal, _engine, _links,
     )  # fmt: skip
     well = True
     for look in looks:
@@ -153,6 +153,26 @@ def _models(settings: Config) -> Diagnosis:
         name="models",
         is_well=True,
         found=f"{facts.name} {facts.version}, {facts.license}, weights {facts.weights_sha256[:12]}",
+    )
+
+
+def _audioseal(settings: Config) -> Diagnosis:
+    """The second mark is a choice; one that is installed and damaged stops every release."""
+    from safegen import second_mark
+
+    mark = second_mark.from_home(settings)
+    if mark is None:
+        return Diagnosis(
+            name="audioseal",
+            is_well=True,
+            found="not installed: releases carry the keyed mark alone",
+            remedy="`safegen models pull audioseal` adds a second mark.",
+        )
+    table = "with" if mark.table else "without"
+    return Diagnosis(
+        name="audioseal",
+        is_well=True,
+        found=f"weights {mark.weights_sha256[:12]}, {table} a null table",
     )
 
 

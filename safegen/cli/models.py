@@ -1,15 +1,21 @@
-"""List the models that ship: licenses, hashes, training data, limits."""
+"""List the models that ship, and put public checkpoints beside them."""
 
+import sys
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from safegen.cli.options import emit, format_option
+from safegen.cli.options import config, emit, format_option, quiet_option
+
+if TYPE_CHECKING:
+    from detectors.audioseal import Card
 
 
 @click.group()
 def models() -> None:
-    """List the models, their licenses and weights.
+    """List the models, their licenses and weights; install public checkpoints.
 
     \b
     Exit status:
@@ -26,13 +32,22 @@ def models() -> None:
 @models.command(name="list")
 @format_option
 def list_command(format_: str) -> None:
-    """List the models by name.
+    """List the models by name, those that ship and those that can be installed.
+
+    \b
+    Exit status:
+      0  done
+      4  what is installed is damaged
 
     \b
     Example:
       safegen models list --format jsonl
     """
+    from safegen import second_mark
+    from safegen.checkpoints import PUBLIC_MODELS
     from safegen.generation.cards import CARDS, DEFAULT_MODEL
+
+    found_here = {"audioseal": second_mark.installed(config())}
 
     for found in CARDS:
         default = found.name == DEFAULT_MODEL
@@ -40,6 +55,7 @@ def list_command(format_: str) -> None:
             "name": found.name,
             "version": found.version,
             "default": default,
+            "installed": True,
             "license": found.license,
             "sample_rate": found.sample_rate,
             "parameters": found.parameters,
@@ -47,6 +63,20 @@ def list_command(format_: str) -> None:
         }
         mark = " (default)" if default else ""
         emit(row, f"{found.name}{mark}: {found.summary} {found.license}", format_)
+    for model in PUBLIC_MODELS:
+        here = found_here[model.name]
+        row = {
+            "name": model.name,
+            "version": model.revision[:12],
+            "default": False,
+            "installed": here is not None,
+            "license": here.license if here else model.license,
+            "sample_rate": 16_000,
+            "parameters": None,
+            "weights_sha256": here.weights_sha256 if here else "",
+        }
+        state = "installed" if here else second_mark.NOT_INSTALLED
+        emit(row, f"{model.name} ({state}): {model.summary} {model.license}", format_)
 
 
 @models.command()
@@ -60,15 +90,19 @@ def show(name: str, check: bool, format_: str) -> None:
     Exit status:
       0  done
       1  a weight file is missing (--check)
-      2  no such model
+      2  no such model, or not installed
       4  a weight file is not the one the card names (--check)
 
     \b
     Example:
       safegen models show music-flow
     """
+    from safegen.checkpoints import PUBLIC_MODELS
     from safegen.generation.cards import card, checked_path
 
+    if name in {model.name for model in PUBLIC_MODELS}:
+        _show_audioseal(check, format_)
+        return
     found = card(name)
     if check:
         for file in found.files:
@@ -92,4 +126,141 @@ def show(name: str, check: bool, format_: str) -> None:
     ]
     if check:
         lines.append("checked     every file is the one this card names")
+    emit(row, "\n".join(lines), format_)
+
+
+@models.command()
+@click.argument("name")
+@click.option("--overwrite", is_flag=True, help="Replace what is installed.")
+@quiet_option
+@format_option
+def pull(name: str, overwrite: bool, quiet: bool, format_: str) -> None:
+    """Fetch public model NAME from the hub, check it, and install it as safetensors.
+
+    What was fetched in part is continued. Only the pinned files are accepted.
+
+    \b
+    Exit status:
+      0  installed
+      1  the network did not give the files; the message says how to go without
+      2  no such model, or it is installed already
+      4  what came is not the pinned file
+
+    \b
+    Example:
+      safegen models pull audioseal
+    """
+    import shutil
+
+    from safegen import second_mark
+    from safegen.checkpoints import fetch, public_model
+    from safegen.errors import InputError
+
+    model = public_model(name)
+    settings = config()
+    if second_mark.folder(settings).exists() and not overwrite:
+        raise InputError(f"{name} is installed", remedy="Give --overwrite to fetch it again.")
+    downloads = settings.models / "downloads" / model.name
+    total = sum(file.size_bytes for file in model.files)
+    done: dict[str, int] = {}
+    with click.progressbar(
+        length=total, label=f"Fetching {name}", file=sys.stderr, hidden=quiet
+    ) as bar:
+
+        def progress(file: str, at: int, size: int) -> None:
+            bar.update(min(at, size) - done.get(file, 0))
+            done[file] = min(at, size)
+
+        files = fetch(model, downloads, progress=progress)
+    card = second_mark.install(settings, files, sha256={}, overwrite=overwrite, public=model)
+    shutil.rmtree(downloads)
+    _emit_audioseal(card, format_)
+
+
+@models.command()
+@click.argument("name")
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE...",
+)
+@click.option(
+    "--sha256",
+    "hashes",
+    multiple=True,
+    metavar="NAME=HEX",
+    help="Hash of a file that is not one of the pinned public ones.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace what is installed.")
+@format_option
+def add(
+    name: str, files: tuple[Path, ...], hashes: tuple[str, ...], overwrite: bool, format_: str
+) -> None:
+    """Install public model NAME from local checkpoint FILEs: .pth, .pt or .safetensors.
+
+    A file is read only if it is the pinned public one or --sha256 names its hash. Of a
+    pickle, tensors alone are read; one that holds more is refused.
+
+    \b
+    Exit status:
+      0  installed
+      2  not such files, a hash that nobody named, or it is installed already
+      4  a file is not the one its hash names
+
+    \b
+    Example:
+      safegen models add audioseal generator_base.pth detector_base.pth
+    """
+    from safegen import second_mark
+    from safegen.checkpoints import public_model
+
+    model = public_model(name)
+    card = second_mark.install(
+        config(), files, sha256=_hashes(hashes), overwrite=overwrite, public=model
+    )
+    _emit_audioseal(card, format_)
+
+
+def _hashes(given: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in given:
+        name, _, digits = word.rpartition("=")
+        if not name or len(digits) != 64 or set(digits.lower()) - set("0123456789abcdef"):
+            raise click.BadParameter(
+                f"{word!r} is not NAME=HEX with 64 digits", param_hint="--sha256"
+            )
+        found[name] = digits
+    return found
+
+
+def _show_audioseal(check: bool, format_: str) -> None:
+    from safegen import second_mark
+    from safegen.errors import InputError
+
+    settings = config()
+    card = second_mark.installed(settings)
+    if card is None:
+        raise InputError(
+            f"audioseal is not installed in {second_mark.folder(settings)}",
+            remedy="Run `safegen models pull audioseal`, or `models add audioseal FILE...`.",
+        )
+    if check:
+        second_mark.from_home(settings)
+    _emit_audioseal(card, format_)
+
+
+def _emit_audioseal(card: "Card", format_: str) -> None:
+    row = {"name": "audioseal", **asdict(card), "weights_sha256": card.weights_sha256}
+    lines = [
+        f"audioseal: the second watermark, from {card.origin}",
+        f"license     {card.license}",
+        "sound       any; the mark is made and heard at 16000 Hz",
+        *(
+            f"{role:10}  {network.sha256}  ({network.n_filters} filters, "
+            f"{network.dimension} wide, {network.lstm} recurrent)"
+            for role, network in (("generator", card.generator), ("detector", card.detector))
+        ),
+    ]
     emit(row, "\n".join(lines), format_)

@@ -73,7 +73,7 @@ def test_the_list_names_the_default_model() -> None:
     result = CliRunner().invoke(models, ["list", "--format", "jsonl"])
     rows = [json.loads(line) for line in result.stdout.splitlines()]
 
-    assert [row["name"] for row in rows] == [x.name for x in CARDS]
+    assert [row["name"] for row in rows] == [*(x.name for x in CARDS), "audioseal"]
     assert [row["name"] for row in rows if row["default"]] == [DEFAULT_MODEL]
 
 
