@@ -20,7 +20,7 @@ What this module does not do: hold keys (``safegen.provenance.keys``), read file
 (``safegen.audio``), or decide what a mark means (``safegen.policy``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import exp, log
 from typing import Final
@@ -72,6 +72,8 @@ _SPAN_ROWS: Final = 62
 _STEP_ROWS: Final = 16
 _MIN_SPAN_Z: Final = 4.0
 """Two seconds, half a second, and the least z of a span that is called marked."""
+_LEAST_SECONDS: Final = 0.25
+"""Shorter leftovers of a stretch that another alignment explains are not told."""
 _NOTHING: Final = WatermarkFinding(
     detected=False, payload=None, p_value=1.0, z=0.0, key_id="", intervals=()
 )
@@ -117,15 +119,15 @@ def detect(
         inflation: Measured scale of the statistic on unmarked sound, >= 1; the bound is
             taken of z / inflation (``detectors.false_alarms``).
 
-    Cost: about 8 ms of one core per second of 44.1 kHz stereo, 4 ms less where the mark is
-    found at once, 30 ms more with ``search`` where it is not.
+    Cost: about 3 ms of one core per second of sound, 25 ms more with ``search`` where nothing
+    is found; 1 ms for each further key.
     """
     spectrum = listen(waveform, sample_rate)
     if not spectrum.frames or not keys:
         return _NOTHING
     grid = spectrum.grid()
     found: list[_Reading] = []
-    stages = [lambda: aligned(grid, keys), lambda: hidden(grid, keys)]
+    stages: list[Callable[[], Tried]] = [lambda: aligned(grid, keys), lambda: hidden(grid, keys)]
     if search:
         stages.append(lambda: warped(spectrum, keys))
     for stage in stages:
@@ -361,11 +363,27 @@ def _joined(readings: list[_Reading]) -> tuple[Interval, ...]:
     )
     out: list[Interval] = []
     for interval in ranked:
-        overlap = any(
-            interval.start_seconds < other.end_seconds
-            and other.start_seconds < interval.end_seconds
-            for other in out
-        )
-        if not overlap:
-            out.append(interval)
+        for piece in _outside(interval, out):
+            if piece.end_seconds - piece.start_seconds >= _LEAST_SECONDS:
+                out.append(piece)
     return tuple(sorted(out, key=lambda one: one.start_seconds))
+
+
+def _outside(interval: Interval, taken: list[Interval]) -> list[Interval]:
+    """Keep the parts of an interval that no other has."""
+    pieces = [interval]
+    for other in taken:
+        sides = [
+            (piece, side)
+            for piece in pieces
+            for side in (
+                (piece.start_seconds, min(piece.end_seconds, other.start_seconds)),
+                (max(piece.start_seconds, other.end_seconds), piece.end_seconds),
+            )
+        ]
+        pieces = [
+            replace(piece, start_seconds=start, end_seconds=end)
+            for piece, (start, end) in sides
+            if start < end
+        ]
+    return pieces

@@ -26,8 +26,8 @@ from detectors.base import WatermarkFinding, Waveform
 from detectors.mark_pattern import Pattern, block_signs, first_bucket, pattern
 from safegen.audio import Audio
 
-DEFAULT_STRENGTH: Final = 0.3
-"""Change of a tile's log-magnitude at 1.2 kHz, in nepers; 0.15 at 312 Hz and 0.6 at 5 kHz."""
+DEFAULT_STRENGTH: Final = 0.25
+"""Change of a tile's log-magnitude at 1.2 kHz, in nepers; 0.13 at 312 Hz and 0.5 at 5 kHz."""
 
 _BIN_HZ: Final = tiles.SAMPLE_RATE / tiles.WINDOW
 _REFERENCE_HZ: Final = 1_200.0
