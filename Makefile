@@ -15,7 +15,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing pinned packages into $(VENV) (a few minutes the first time; torch is large) ..."
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@# tinysoundfont declares PyAudio, which needs PortAudio headers; it renders without it.
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt tinysoundfont
+	@# visqol-python declares libsvm, which needs a C++ compiler; it measures without it.
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt tinysoundfont visqol-python
 	@touch $@
 
 demo: setup

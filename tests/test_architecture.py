@@ -31,6 +31,7 @@ DOORS = {
         "safegen/generation/transformers_models.py",
         "safegen/evaluation/attacks/encodec.py",
     ),
+    "visqol": ("safegen/evaluation/quality.py",),
     "yaml": ("safegen/policy", "safegen/cli/policy.py"),
 }
 """Library -> the files or folders that may import it."""
