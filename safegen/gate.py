@@ -6,10 +6,10 @@ The gate runs these steps in this order, for every output, whoever made it:
  2. generate, or take the sound that was made elsewhere
  3. listen to the PCM: catalog match, memorization, synthetic score
  4. decide early: what is refused already is not marked
- 5. embed the watermark
+ 5. embed the watermark, and AudioSeal's under it where its weights are installed
  6. encode to the final format, with tags
  7. sign with C2PA, in staging
- 8. read the finished file back: decode, compare, detect the mark, validate C2PA
+ 8. read the finished file back: decode, compare, detect the marks, validate C2PA
  9. decide: a required check that did not pass has not passed
 10. log: refused outputs end here, in the log and nowhere else (quarantine: and there)
 11. publish: commit record and log entry, link into the output folder, put the receipt
@@ -36,13 +36,14 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors import chromaprint, synthetic
+from detectors.audioseal import AudioSeal, message
 from detectors.base import WatermarkFinding
 from detectors.memorization import MemorizationFinding
 from detectors.synthetic import SyntheticFinding
 from registry import catalog, schema
 from registry.releases import NewOutput
 from registry.session import Database
-from safegen import memorization, policy, watermark
+from safegen import memorization, policy, second_mark, watermark
 from safegen.audio import Audio, FileFormat, checked, encode
 from safegen.checking import run_check
 from safegen.config import Config, from_environment
@@ -99,12 +100,14 @@ class Gate:
         keys: KeyStore,
         judge: Policy,
         quarantine: Path,
+        second: AudioSeal | None = None,
         on_step: Callable[[str], None] | None = None,
     ) -> None:
         self.database = database
         self._commitment_key = keys.commitment_key()
         self._policy = judge
         self._quarantine = quarantine
+        self._second = second
         self._on_step = on_step or (lambda _: None)
         self.log = open_log(database, keys)
         self.mark_keys = keys.watermark_keys()
@@ -133,6 +136,7 @@ class Gate:
 
         Raises:
             SafegenError: If keys or database are missing; the remedy names the command.
+            IntegrityError: If AudioSeal's weights are there and damaged.
         """
         environment = dict(os.environ)
         if home is not None:
@@ -145,6 +149,7 @@ class Gate:
             keys=keys,
             judge=policy.load(policy_name, config.policies),
             quarantine=config.quarantine,
+            second=second_mark.from_home(config),
             on_step=on_step,
         )
         gate.publisher.recover()
@@ -303,7 +308,8 @@ class Gate:
         key = self.mark_key
         payload = secrets.randbits(64)
         with _timed(case, "mark"):
-            marked = watermark.embed(audio, payload=payload, key=key.secret)
+            first = self._with_second_mark(audio, payload=payload, key=key.secret)
+            marked = watermark.embed(first, payload=payload, key=key.secret)
         self._on_step("marked")
 
         # 6 The final format; tags before the signature, which covers them.
@@ -328,6 +334,7 @@ class Gate:
         with _timed(case, "read-back"):
             back = read_back(stage.final, marked)
         mark = self._check_file(case, stage, back, payload)
+        self._check_second_mark(case, back, payload=payload, key=key.secret)
         self._on_step("read-back")
 
         # 9 Every required check must have passed.
@@ -399,6 +406,14 @@ class Gate:
             detail="the sound carries our mark already; marking twice would hide its origin",
         )
 
+    # 5 ------------------------------------------------------------------------------
+
+    def _with_second_mark(self, audio: Audio, *, payload: int, key: bytes) -> Audio:
+        if self._second is None:
+            return audio
+        waveform = self._second.embed(audio.waveform, audio.sample_rate, payload=payload, key=key)
+        return dataclasses.replace(audio, waveform=waveform)
+
     # 8 ------------------------------------------------------------------------------
 
     def _check_file(
@@ -425,6 +440,21 @@ class Gate:
             marked = case.checks["watermark"].outcome is Outcome.PASS
             self._check(case, "synthetic", lambda: self._judge_synthetic(case, marked=marked))
         return found[0] if found else None
+
+    def _check_second_mark(self, case: _Case, back: ReadBack, *, payload: int, key: bytes) -> None:
+        second = self._second
+        if second is None:
+            return  # not installed: the check does not exist here, which doctor tells
+
+        def hear() -> CheckResult:
+            return policy.judge_second_mark(
+                self._policy,
+                second.heard(back.audio.waveform, back.audio.sample_rate),
+                message=message(payload, key),
+                weights_sha256=second.weights_sha256,
+            )
+
+        self._check(case, policy.SECOND_MARK, hear)
 
     # 9, 10 --------------------------------------------------------------------------
 

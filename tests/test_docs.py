@@ -26,6 +26,7 @@ FIELDS = {
     ("R6", "not recognizable"): "synthetic.on_fail",
     ("R6", "recognizable by its watermark only"): "synthetic.on_mark_only",
     ("R7", "largest p-value of the mark"): "watermark.max_p_value",
+    ("R7", "largest chance of AudioSeal's bits agreeing by luck"): "watermark.max_second_p_value",
     ("R7", "mark not read back"): "watermark.on_fail",
     ("R8", "accepted states"): "c2pa.states",
     ("R8", "any other state"): "c2pa.on_fail",

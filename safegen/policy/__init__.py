@@ -13,13 +13,23 @@ from safegen.policy.judges import (
     judge_model,
     judge_prompt,
     judge_readback,
+    judge_second_mark,
     judge_synthetic,
     judge_watermark,
     p_text,
     quoted_seconds,
 )
 from safegen.policy.model import Action, CheckResult, Outcome, Policy
-from safegen.policy.rules import CHECK_NAMES, FLOOR, LOGGED, RULES, RULES_BY_ID, Rule, rules_of
+from safegen.policy.rules import (
+    CHECK_NAMES,
+    FLOOR,
+    LOGGED,
+    RULES,
+    RULES_BY_ID,
+    SECOND_MARK,
+    Rule,
+    rules_of,
+)
 from safegen.policy.uploads import (
     Fault,
     Findings,
@@ -36,6 +46,7 @@ __all__ = [
     "LOGGED",
     "RULES",
     "RULES_BY_ID",
+    "SECOND_MARK",
     "SHIPPED",
     "Action",
     "CheckResult",
@@ -59,6 +70,7 @@ __all__ = [
     "judge_model",
     "judge_prompt",
     "judge_readback",
+    "judge_second_mark",
     "judge_synthetic",
     "judge_upload",
     "judge_watermark",

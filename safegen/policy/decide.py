@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from safegen.policy.model import MILDEST_ON_FLOOR, Action, CheckResult, Outcome, Policy
-from safegen.policy.rules import FLOOR, INCOMPLETE, RULES_BY_ID, rules_of
+from safegen.policy.rules import FLOOR, INCOMPLETE, RULES_BY_ID, SECOND_MARK, rules_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ def _trouble(policy: Policy, result: CheckResult, rules: tuple[str, ...]) -> Rea
 
 
 def _at_least_floor(check: str, action: Action) -> Action:
-    return max(action, MILDEST_ON_FLOOR) if check in FLOOR else action
+    return max(action, MILDEST_ON_FLOOR) if check in FLOOR | {SECOND_MARK} else action
 
 
 def _worst(reasons: list[Reason]) -> Decision:

@@ -9,8 +9,10 @@ from fnmatch import fnmatchcase
 from typing import Final, Protocol
 
 from detectors.base import Match
+from detectors.presence import AudioSealFinding, agreement_p
 from safegen.policy.model import CheckResult, Outcome, Policy
 from safegen.policy.prompts import named_in, voice_clone_request
+from safegen.policy.rules import SECOND_MARK
 
 UNTOLD_LICENSES: Final = frozenset({"", "unknown", "untold", "none", "unspecified"})
 
@@ -308,6 +310,42 @@ def judge_watermark(policy: Policy, finding: WatermarkFinding, payload: int) -> 
         threshold=limit,
         detail=detail,
         evidence={"payload": f"{payload:016x}", "detected": finding.detected},
+    )
+
+
+def judge_second_mark(
+    policy: Policy, finding: AudioSealFinding, *, message: int, weights_sha256: str
+) -> CheckResult:
+    """Apply R7 to AudioSeal where it is installed: a mark is heard, and it is this output's.
+
+    Args:
+        policy: Gives the largest chance of agreement by luck.
+        finding: What was heard in the final file.
+        message: The 16 bits that stand for this output's id.
+        weights_sha256: Of the networks, for the record.
+    """
+    limit = policy.watermark.max_second_p_value
+    by_luck = agreement_p(finding.bits, message)
+    if finding.bits is None or not finding.finding.detected:
+        detail, good = f"no AudioSeal mark was read back (presence {finding.presence:.2f})", False
+    else:
+        good = by_luck <= limit
+        agree = 16 - (finding.bits ^ message).bit_count()
+        detail = (
+            f"AudioSeal read back with {agree} of 16 bits, p {p_text(by_luck)}, limit {limit:g}"
+        )
+    return CheckResult(
+        name=SECOND_MARK,
+        outcome=Outcome.PASS if good else Outcome.FAIL,
+        score=by_luck,
+        threshold=limit,
+        detail=detail,
+        evidence={
+            "presence": round(finding.presence, 4),
+            "message": f"{message:04x}",
+            "heard": None if finding.bits is None else f"{finding.bits:04x}",
+            "weights_sha256": weights_sha256,
+        },
     )
 
 

@@ -163,9 +163,10 @@ class SyntheticRules(_Section):
 
 
 class WatermarkRules(_Section):
-    """R7."""
+    """R7. ``max_second_p_value`` is the chance of agreement by luck of AudioSeal's 16 bits."""
 
     max_p_value: PValue
+    max_second_p_value: PValue
     on_fail: Consequence
 
 
