@@ -59,7 +59,9 @@ _FADE: Final = 80
 """The old block fades out under the new one, which starts at once: its message is there."""
 _SHORTEST: Final = SAMPLE_RATE // 2
 """Shorter sounds are padded for the networks."""
-_BATCH: Final = 16
+_BATCH: Final = 4
+"""On a CPU more at once is slower and takes half a gigabyte more."""
+_BATCH_ON_GPU: Final = 64
 _CHUNK_SECONDS: Final = 60
 _SILENCE_SECONDS: Final = 0.05
 _CARDS: Final = {"generator": "audioseal_wm_16bits", "detector": "audioseal_detector_16bits"}
@@ -137,12 +139,14 @@ class AudioSeal:
         weights_sha256: str,
         table: NullTable | None = None,
         device: str = "cpu",
+        batch: int = _BATCH,
     ) -> None:
         self.weights_sha256 = weights_sha256
         self.table = table
         self._generator = generator.to(device).eval()
         self._detector = detector.to(device).eval()
         self._device = device
+        self._batch = batch
 
     @classmethod
     def load(cls, folder: Path, *, card: Card, device: str = "cpu") -> Self:
@@ -165,7 +169,14 @@ class AudioSeal:
         table = None
         if null.exists():
             table = NullTable.read(null, weights_sha256=card.weights_sha256)
-        return cls(**networks, weights_sha256=card.weights_sha256, table=table, device=device)
+        return cls(
+            generator=networks["generator"],
+            detector=networks["detector"],
+            weights_sha256=card.weights_sha256,
+            table=table,
+            device=device,
+            batch=_BATCH if device == "cpu" else _BATCH_ON_GPU,
+        )
 
     def embed(self, waveform: Waveform, sample_rate: int, *, payload: int, key: bytes) -> Waveform:
         """Add the mark to every channel, at the sound's own rate.
@@ -258,7 +269,7 @@ class AudioSeal:
         bits = torch.tensor([[word >> (MESSAGE_BITS - 1 - i) & 1 for i in range(MESSAGE_BITS)]])
         out = np.zeros(samples, np.float32)
         fade = np.linspace(1.0, 0.0, _FADE, endpoint=False, dtype=np.float32)
-        for batch in _same_length(starts, ends):
+        for batch in _same_length(starts, ends, at_most=self._batch):
             pieces = [channel[start:end] for start, end in batch]
             audible = [bool(piece.any()) for piece in pieces]
             if not any(audible):
@@ -284,7 +295,7 @@ class AudioSeal:
         import torch
 
         tally = Tally()
-        for windows in _batches(_windows(_at_16k(chunks, sample_rate))):
+        for windows in _batches(_windows(_at_16k(chunks, sample_rate)), at_most=self._batch):
             length = windows[0].samples.shape[0]
             stacked = np.stack([window.samples for window in windows])[:, None, :]
             stacked = np.pad(stacked, ((0, 0), (0, 0), (0, max(0, _SHORTEST - length))))
@@ -527,7 +538,7 @@ def _cut(held: Waveform, start: int, first: int, stop: int) -> Iterator[_Window]
         yield _Window(start=start + first, channel=channel, samples=samples[first:stop])
 
 
-def _batches(windows: Iterable[_Window]) -> Iterator[list[_Window]]:
+def _batches(windows: Iterable[_Window], *, at_most: int) -> Iterator[list[_Window]]:
     """Group windows of one length; channels that repeat the one before are left out."""
     batch: list[_Window] = []
     last: _Window | None = None
@@ -538,7 +549,7 @@ def _batches(windows: Iterable[_Window]) -> Iterator[list[_Window]]:
         if twin and last is not None and np.array_equal(last.samples, window.samples):
             continue
         last = window
-        if batch and (len(batch) == _BATCH or len(batch[0].samples) != len(window.samples)):
+        if batch and (len(batch) == at_most or len(batch[0].samples) != len(window.samples)):
             yield batch
             batch = []
         batch.append(window)
@@ -546,11 +557,13 @@ def _batches(windows: Iterable[_Window]) -> Iterator[list[_Window]]:
         yield batch
 
 
-def _same_length(starts: list[int], ends: list[int]) -> Iterator[list[tuple[int, int]]]:
-    """Group blocks of one length, at most ``_BATCH`` together."""
+def _same_length(
+    starts: list[int], ends: list[int], *, at_most: int
+) -> Iterator[list[tuple[int, int]]]:
+    """Group blocks of one length."""
     batch: list[tuple[int, int]] = []
     for start, end in zip(starts, ends, strict=True):
-        if batch and (len(batch) == _BATCH or batch[0][1] - batch[0][0] != end - start):
+        if batch and (len(batch) == at_most or batch[0][1] - batch[0][0] != end - start):
             yield batch
             batch = []
         batch.append((start, end))

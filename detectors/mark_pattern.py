@@ -23,7 +23,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors.mark_code import CODE_BITS, EPOCH_CODE_BITS, encode_epoch, encode_payload
+from detectors.mark_code import (
+    CODE_BITS,
+    EPOCH_CODE_BITS,
+    PAYLOAD_BITS,
+    encode_epoch,
+    encode_payload,
+)
 from detectors.tiles import BANDS, SLOTS
 
 TILES: Final = SLOTS * BANDS
@@ -92,7 +98,14 @@ def pattern(secret: bytes) -> Pattern:
 
 
 def first_bucket(secret: bytes, payload: int) -> int:
-    """Choose the sub-key that the first block of this id is marked with."""
+    """Choose the sub-key that the first block of this id is marked with.
+
+    Raises:
+        ValueError: If the payload is not in [0, 2**64).
+    """
+    if not 0 <= payload < 1 << PAYLOAD_BITS:
+        msg = f"a payload is in [0, 2**64), not {payload}"
+        raise ValueError(msg)
     digest = hmac.digest(secret, _FORMAT + b" bucket" + payload.to_bytes(8, "big"), "sha256")
     return digest[0]
 

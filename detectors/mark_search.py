@@ -274,10 +274,9 @@ def _fold(grid: Grid, first: int, last: int) -> _Folded:
     blocks = -(-(start + last - first) // BLOCK_FRAMES)
     padded = np.zeros((blocks * BLOCK_FRAMES, BANDS), np.float32)
     padded[start : start + last - first] = grid[first:last]
-    pieces = padded.reshape(blocks, BLOCK_FRAMES, BANDS)
-    values = np.ascontiguousarray(pieces.sum(axis=0).T)
-    squares = np.ascontiguousarray((pieces**2).sum(axis=0).T)
-    return _Folded(values=fft.rfft(values, axis=1), squares=fft.rfft(squares, axis=1))
+    values = np.ascontiguousarray(padded.reshape(blocks, BLOCK_FRAMES, BANDS).sum(axis=0).T)
+    # Squared after adding: one coin rules all blocks (see ``repeated``).
+    return _Folded(values=fft.rfft(values, axis=1), squares=fft.rfft(values**2, axis=1))
 
 
 def _at_tempos(

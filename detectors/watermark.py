@@ -119,9 +119,15 @@ def detect(
         inflation: Measured scale of the statistic on unmarked sound, >= 1; the bound is
             taken of z / inflation (``detectors.false_alarms``).
 
+    Raises:
+        ValueError: If a secret is too short, or ``inflation`` is below 1.
+
     Cost: about 3 ms of one core per second of sound, 25 ms more with ``search`` where nothing
     is found; 1 ms for each further key.
     """
+    if inflation < 1.0:
+        msg = f"inflation is at least 1, not {inflation}: a bound is never made smaller"
+        raise ValueError(msg)
     spectrum = listen(waveform, sample_rate)
     if not spectrum.frames or not keys:
         return _NOTHING
