@@ -208,6 +208,30 @@ def test_listening_in_pieces_hears_what_listening_to_the_whole_hears(
         assert found.bit_logits == pytest.approx(whole.bit_logits, abs=1e-3)
 
 
+def test_a_batch_writes_and_hears_what_one_at_a_time_does(folder: Path) -> None:
+    one, many = (_with_batch(folder, size) for size in (1, 7))
+    sound = noise(9.0, channels=2)
+
+    marked = one.embed(sound, SAMPLE_RATE, payload=7, key=KEY)
+    assert many.embed(sound, SAMPLE_RATE, payload=7, key=KEY) == pytest.approx(marked, abs=1e-6)
+    first, second = one.heard(marked, SAMPLE_RATE), many.heard(marked, SAMPLE_RATE)
+    assert first.presence == pytest.approx(second.presence, abs=1e-3)
+    assert first.finding.z == pytest.approx(second.finding.z, abs=1e-4)
+
+
+def _with_batch(folder: Path, size: int) -> AudioSeal:
+    networks = {}
+    for role in ("generator", "detector"):
+        networks[role] = tiny_network(role, seed=1)
+        networks[role].load_state_dict(load_file(folder / f"audioseal-{role}.safetensors"))
+    return AudioSeal(
+        generator=networks["generator"],
+        detector=networks["detector"],
+        weights_sha256="",
+        batch=size,
+    )
+
+
 def test_the_windows_cover_every_sample_of_any_length(mark: AudioSeal) -> None:
     for samples in (31_999, 32_000, 32_001, 48_000, 50_000, 64_000, 100_001):
         found = mark.heard(noise(7.0)[:, :samples], SAMPLE_RATE)
