@@ -114,8 +114,8 @@ UNCHANGED: Final = Rate(tempo=1.0, pitch=1.0)
 
 
 def _rates() -> tuple[Rate, ...]:
-    speeds = [1.0 + 0.01 * step for step in range(-8, 9) if step]
-    others = [1.0 + 0.01 * step for step in range(-6, 7) if step]
+    speeds = [round(1.0 + 0.01 * step, 2) for step in range(-8, 9) if step]
+    others = [round(1.0 + 0.01 * step, 2) for step in range(-6, 7) if step]
     return (
         *(Rate(tempo=step, pitch=step) for step in speeds),
         *(Rate(tempo=step, pitch=1.0) for step in others),
