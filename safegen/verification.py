@@ -11,21 +11,25 @@ The steps, in this order:
 A watermark is a claim, not a proof: its residual can be copied onto another
 recording. Only a record whose fingerprint agrees with the sound makes a file ours.
 The codec's own mark is public and names no record, so it never decides between ours
-and not ours; it says where an unknown file comes from. The absence of everything never
-means that a human made it.
+and not ours; it says where an unknown file comes from. AudioSeal's weights are public, too:
+its 16 bits speak only about a record that something else led to. The absence of
+everything never means that a human made it.
 """
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 
 from detectors import chromaprint, decoder_mark, fingerprint
+from detectors.audioseal import AudioSeal, message
 from detectors.base import WatermarkFinding
 from detectors.decoder_mark import DecoderMarkFinding
+from detectors.presence import AudioSealFinding, agreement_p
 from registry import releases
 from registry.errors import NotFoundError
 from registry.releases import OutputRow
@@ -37,7 +41,8 @@ from safegen.provenance import c2pa
 from safegen.provenance.c2pa import C2paFinding
 from safegen.provenance.keys import KeyStore
 from safegen.provenance.log import open_log
-from safegen.recording import payload_hex
+from safegen.recording import mark_json, payload_hex
+from safegen.straighten import straighten
 
 
 class Verdict(StrEnum):
@@ -49,6 +54,29 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecondMark:
+    """What AudioSeal says, where its weights are installed.
+
+    Attributes:
+        heard: Its finding; the presence of a mark says nothing about whose it is.
+        agreement_p: Chance that its 16 bits agree so well with the record's id by luck;
+            None if there is no record.
+    """
+
+    heard: AudioSealFinding
+    agreement_p: float | None
+
+    def to_json(self) -> dict[str, object]:
+        """Give the object that ``verify`` prints."""
+        return {
+            "detected": self.heard.finding.detected,
+            "presence": round(self.heard.presence, 4),
+            "p_value": self.heard.finding.p_value,
+            "agreement_p": self.agreement_p,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """The answer about one file, with the evidence it rests on.
 
@@ -56,7 +84,8 @@ class Verification:
         file: As named by the caller.
         sha256: Of the file's bytes.
         verdict: Worst first: a claim that fails is never hidden by one that holds.
-        basis: What led to the record: "sha256", "watermark", "c2pa", or "" if nothing did.
+        basis: What led to the record: "sha256", "watermark", "c2pa", "watermark-day" (the day
+            that the mark tells and the content), or "" if nothing did.
         reason: One sentence for people.
         mark: What the watermark detector found.
         root: What was heard of the mark that the shipped codec's decoder writes.
@@ -65,6 +94,7 @@ class Verification:
         decision: In that record.
         bit_error_rate: Between the file's and the record's fingerprint; None if not compared.
         is_logged: Whether the record's leaf is included in the log; None if there is no record.
+        second: What AudioSeal says; None if it is not installed.
     """
 
     file: str
@@ -79,6 +109,7 @@ class Verification:
     decision: str
     bit_error_rate: float | None
     is_logged: bool | None
+    second: SecondMark | None = None
 
     def to_json(self) -> dict[str, object]:
         """Give the object that ``verify`` prints."""
@@ -88,13 +119,9 @@ class Verification:
             "verdict": self.verdict.value,
             "basis": self.basis,
             "reason": self.reason,
-            "watermark": {
-                "detected": self.mark.detected,
-                "payload": None if self.mark.payload is None else payload_hex(self.mark.payload),
-                "p_value": self.mark.p_value,
-                "key_id": self.mark.key_id,
-            },
+            "watermark": mark_json(self.mark),
             "decoder_mark": {"detected": self.root.detected, "p_value": self.root.p_value},
+            "audioseal": None if self.second is None else self.second.to_json(),
             "c2pa": {"state": self.manifest.state, "issuer": self.manifest.issuer},
             "record": {"id": self.record_id, "decision": self.decision},
             "content": {"bit_error_rate": self.bit_error_rate},
@@ -111,9 +138,18 @@ class _Claim:
 
 
 class Verifier:
-    """Answers for one installation; keeps keys and database open between files."""
+    """Answers for one installation; keeps keys and database open between files.
 
-    def __init__(self, *, database: Database, keys: KeyStore) -> None:
+    Args:
+        database: Of the installation.
+        keys: Of the installation.
+        second: Its AudioSeal, None if that is not installed.
+    """
+
+    def __init__(
+        self, *, database: Database, keys: KeyStore, second: AudioSeal | None = None
+    ) -> None:
+        self._second = second
         self._database = database
         self._log = open_log(database, keys)
         self._mark_keys: Mapping[str, bytes] = keys.watermark_keys()
@@ -132,18 +168,20 @@ class Verifier:
         # 1, 2 What the file says about itself.
         mark = watermark.detect(audio, keys=self._mark_keys)
         root = decoder_mark.hear(audio.waveform, audio.sample_rate)
+        second = self._hear_second(audio)
         manifest = c2pa.read(path, trust_anchors=self._anchors)
 
         # 3 What we remember about that.
-        claim = self._claim(sha256, mark, manifest)
+        claim = self._claim(sha256, mark, manifest) or self._by_day(audio, mark)
         if claim is None:
-            return self._without_record(path, sha256, mark, root, manifest)
+            found = self._without_record(path, sha256, mark, root, manifest)
+            return replace(found, second=second)
 
         # 4 Whether the sound is the one we remember; the same bytes need no comparison.
         rate: float | None = None
         same = claim.basis == "sha256"
         if not same:
-            comparison = self._compare(audio, claim.record)
+            comparison = self._compare(audio, mark, claim.record)
             same, rate = comparison.same, comparison.bit_error_rate
 
         # 5 Whether the memory is the one that was signed.
@@ -162,7 +200,22 @@ class Verifier:
             decision=claim.record.decision,
             bit_error_rate=rate,
             is_logged=is_logged,
+            second=second and self._compared(second, claim.record),
         )
+
+    def _hear_second(self, audio: Audio) -> SecondMark | None:
+        if self._second is None:
+            return None
+        heard = self._second.heard(audio.waveform, audio.sample_rate)
+        return SecondMark(heard=heard, agreement_p=None)
+
+    def _compared(self, second: SecondMark, record: OutputRow) -> SecondMark:
+        """Compare the 16 bits with those that the record's id and key would have given."""
+        key = self._mark_keys.get(record.watermark_key_id)
+        if key is None or record.watermark_payload is None:
+            return second
+        word = message(int(record.watermark_payload, 16), key)
+        return replace(second, agreement_p=agreement_p(second.heard.bits, word))
 
     def _claim(self, sha256: str, mark: WatermarkFinding, manifest: C2paFinding) -> _Claim | None:
         """Follow the strongest lead to a record of a release; voided ones count for nothing."""
@@ -196,6 +249,8 @@ class Verifier:
             reason=(
                 "it carries a mark under our key, but no released output has that id"
                 if marked
+                else "it carries a mark under our key, but neither id nor day can be read"
+                if mark.detected
                 else "made with the shipped safegen codec, but not released by this installation"
                 if root.detected
                 else "no mark, manifest or record of ours; this says nothing about who made it"
@@ -209,7 +264,25 @@ class Verifier:
             is_logged=None,
         )
 
-    def _compare(self, audio: Audio, record: OutputRow) -> fingerprint.ContentComparison:
+    def _by_day(self, audio: Audio, mark: WatermarkFinding) -> _Claim | None:
+        """Follow a mark whose id cannot be read: compare with the releases of its day."""
+        day = watermark.day_of_epoch(mark.epoch or 0)
+        if not mark.detected or mark.payload is not None or day is None:
+            return None
+        since = datetime.combine(day, time(), UTC)
+        with self._database.read() as session:
+            records = releases.created_between(session, since, since + timedelta(days=1))
+        for record in records:
+            is_release = record.kind == "release" and record.state != "void"
+            if is_release and self._compare(audio, mark, record).same:
+                return _Claim(basis="watermark-day", record=record)
+        return None
+
+    def _compare(
+        self, audio: Audio, mark: WatermarkFinding, record: OutputRow
+    ) -> fingerprint.ContentComparison:
+        """Compare the sound, brought back to the speed and pitch it was released at."""
+        audio = straighten(audio, speed=mark.speed, semitones=mark.semitones)
         heard = chromaprint.fingerprint(audio.waveform, audio.sample_rate)
         return fingerprint.same_recording(heard, np.frombuffer(record.fingerprint, dtype="<u4"))
 
@@ -228,6 +301,7 @@ def _reason(verdict: Verdict, claim: _Claim, rate: float | None) -> str:
     name = {
         "sha256": "these are the bytes of",
         "watermark": "the watermark names",
+        "watermark-day": "its id cannot be read, but the watermark's day and the sound lead to",
         "c2pa": "the signed manifest names",
     }[claim.basis]
     says = f"{name} record {claim.record.output_id}"

@@ -36,7 +36,8 @@ def verify(files: tuple[Path, ...], offline: bool, explain: bool, format_: str) 
       1  something failed
       2  bad arguments or an unreadable file
       3  at least one file is unknown or a mismatch
-      4  a record is not what was logged, or a receipt does not hold
+      4  a record is not what was logged, a receipt does not hold, or AudioSeal's weights
+         are damaged
 
     \b
     Example:
@@ -45,13 +46,15 @@ def verify(files: tuple[Path, ...], offline: bool, explain: bool, format_: str) 
     if offline:
         raise SystemExit(_offline(files, format_))
     from registry import schema
+    from safegen import second_mark
     from safegen.provenance.keys import KeyStore
     from safegen.verification import Verdict, Verifier
 
     settings = config()
     keys = KeyStore(settings.keys)
+    second = second_mark.from_home(settings)
     database = schema.open_database(settings.database_url)
-    verifier = Verifier(database=database, keys=keys)
+    verifier = Verifier(database=database, keys=keys, second=second)
     all_ours = True
     unreadable: list[SafegenError] = []
     try:
@@ -79,13 +82,15 @@ def _text(found: "Verification", *, explain: bool) -> str:
         mark, manifest = found.mark, found.manifest
         marked = f"{mark.payload:016x}" if mark.payload is not None else "none"
         lines += [
-            f"  watermark   {marked} (p {p_text(mark.p_value)}, key {mark.key_id or '-'})",
+            f"  watermark   {marked} (p {p_text(mark.p_value)}, key {mark.key_id or '-'})"
+            + _played(mark.speed, mark.semitones),
             *(
                 f"    {i.start_seconds:.1f}-{i.end_seconds:.1f} s, z = {i.score:.1f}"
                 for i in mark.intervals
             ),
             f"  codec mark  {'heard' if found.root.detected else 'none'}"
             f" (p {p_text(found.root.p_value)})",
+            f"  audioseal   {_second_text(found)}",
             f"  c2pa        {manifest.state}"
             + (f" ({manifest.issuer})" if manifest.issuer else ""),
             f"  record      {found.record_id or '-'} {found.decision}",
@@ -93,6 +98,25 @@ def _text(found: "Verification", *, explain: bool) -> str:
             f"  sha256      {found.sha256}",
         ]
     return "\n".join(lines)
+
+
+def _second_text(found: "Verification") -> str:
+    from safegen.policy import p_text
+
+    if found.second is None:
+        return "not installed here"
+    text = f"presence {found.second.heard.presence:.2f}"
+    by_luck = found.second.agreement_p
+    return (
+        text if by_luck is None else f"{text}, the record's message by luck (p {p_text(by_luck)})"
+    )
+
+
+def _played(speed: float, semitones: float) -> str:
+    """Say how the sound was changed, if it was."""
+    if abs(speed - 1.0) < 0.002 and abs(semitones) < 0.05:
+        return ""
+    return f", played at {speed:.3f} of its speed, {semitones:+.2f} semitones"
 
 
 def _yes_no(is_logged: bool | None) -> str:

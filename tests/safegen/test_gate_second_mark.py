@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from detectors.audioseal import AudioSeal, message
 from detectors.base import Waveform
 from detectors.presence import WINDOW, AudioSealFinding, Tally
 from registry import releases
 from safegen import policy, second_mark, watermark
-from safegen.audio import load
+from safegen.audio import load, save
+from safegen.cli import main
 from safegen.config import from_environment
 from safegen.errors import IntegrityError, ReleaseBlockedError
 from safegen.gate import Gate
@@ -118,6 +120,40 @@ def test_both_marks_are_in_the_sound_that_is_encoded(
     keyed = watermark.embed(audio, payload=7, key=key).waveform
     rest = read[0] - keyed
     assert float((rest * delta).sum() / (delta**2).sum()) == pytest.approx(1.0, abs=0.2)
+
+
+def test_verification_says_how_well_the_bits_agree_with_the_record(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate.open(home)
+    audio = tones(5)
+    release = gate.release(audio.waveform, audio.sample_rate, out=tmp_path, generator="Tones")
+    gate.close()
+    assert release.finished is not None
+    config = from_environment({"SAFEGEN_HOME": str(home)})
+    args = ["verify", str(release.finished.path), "--format", "jsonl"]
+    runner = CliRunner(env={"SAFEGEN_HOME": str(home)})
+    before = json.loads(runner.invoke(main, args).stdout)
+    tiny_weights(second_mark.folder(config))
+    word = message(release.finished.payload, gate.mark_key.secret)
+    monkeypatch.setattr(AudioSeal, "heard", lambda *_: heard(word))
+
+    result = runner.invoke(main, args)
+    explained = runner.invoke(main, [*args[:2], "--explain"])
+    other = tmp_path / "other.wav"
+    save(tones(6), other)
+    unknown = json.loads(runner.invoke(main, ["verify", str(other), *args[2:]]).stdout)
+
+    assert before["audioseal"] is None
+    found = json.loads(result.stdout)
+    assert found["verdict"] == "ours"
+    assert found["audioseal"]["agreement_p"] == 2**-16
+    assert "presence 1.00" in explained.stdout
+    # Somebody's AudioSeal is no claim of ours.
+    assert unknown["verdict"] == "unknown"
+    assert unknown["audioseal"] == {
+        "detected": True, "presence": 1.0, "p_value": 1.0, "agreement_p": None
+    }  # fmt: skip
 
 
 def test_without_the_weights_there_is_no_such_check(home: Path, tmp_path: Path) -> None:
