@@ -239,22 +239,21 @@ class AudioSeal:
         """
         return self._tally(chunks, sample_rate).finding(self.table)
 
-    def calibrate(self, sounds: Iterable[Waveform], sample_rate: int) -> NullTable:
+    def calibrate(self, sounds: Iterable[tuple[Waveform, int]]) -> NullTable:
         """Measure how high unmarked sound scores.
 
         The table holds for sound of the kind that was measured; windows of one recording
         resemble each other, so many recordings count more than long ones.
 
         Args:
-            sounds: Unmarked, each of shape (channels, samples).
-            sample_rate: Of all of them, in Hz.
+            sounds: Unmarked, each of shape (channels, samples), with its sample rate.
 
         Raises:
             ValueError: If there is nothing to hear.
         """
         scores: list[float] = []
-        for sound in sounds:
-            scores += self._tally([sound], sample_rate).scores
+        for waveform, sample_rate in sounds:
+            scores += self._tally([waveform], sample_rate).scores
         return NullTable.measured(scores, weights_sha256=self.weights_sha256)
 
     def _delta(self, channel: npt.NDArray[np.float32], word: int) -> npt.NDArray[np.float32]:

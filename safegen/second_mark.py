@@ -6,13 +6,15 @@ carries both marks; a folder that is damaged is an error, never a reason to go w
 
 import functools
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from detectors.audioseal import AudioSeal, Card, Checkpoint, read_card, write_weights
+from detectors.audioseal import NULL_NAME, AudioSeal, Card, Checkpoint, read_card, write_weights
 from detectors.errors import DetectorError
+from detectors.presence import NullTable
+from safegen.audio import Audio
 from safegen.checkpoints import AUDIOSEAL, PublicModel, read_checkpoint
 from safegen.config import Config
 from safegen.errors import InputError, IntegrityError
@@ -121,6 +123,31 @@ def install(
             where.rename(old)
         fresh.rename(where)
     return card
+
+
+def calibrate(config: Config, sounds: Iterable[Audio]) -> NullTable:
+    """Measure unmarked sounds and keep the table beside the weights; it replaces an older one.
+
+    Raises:
+        InputError: If nothing is installed, or there is nothing to hear.
+        IntegrityError: If the weights are damaged.
+    """
+    mark = from_home(config)
+    if mark is None:
+        raise InputError(
+            f"audioseal is not installed in {folder(config)}",
+            remedy="Run `safegen models pull audioseal`, or `models add audioseal FILE...`.",
+        )
+    try:
+        table = mark.calibrate((audio.waveform, audio.sample_rate) for audio in sounds)
+    except ValueError as error:
+        raise InputError(str(error), remedy="Name files or folders of unmarked sound.") from error
+    path = folder(config) / NULL_NAME
+    fresh = path.with_suffix(".new")
+    table.write(fresh)
+    fresh.replace(path)
+    _load.cache_clear()
+    return table
 
 
 @contextmanager

@@ -223,6 +223,52 @@ def add(
     _emit_audioseal(card, format_)
 
 
+@models.command()
+@click.argument("name")
+@click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    metavar="PATH...",
+)
+@quiet_option
+@format_option
+def calibrate(name: str, paths: tuple[Path, ...], quiet: bool, format_: str) -> None:
+    """Measure unmarked sound, so that model NAME can give a p-value; folders are walked.
+
+    AudioSeal itself knows no chance of error. The smallest p-value it can give afterwards
+    is one in the number of windows that were measured.
+
+    \b
+    Exit status:
+      0  measured
+      2  not a model that is calibrated, not installed, or an unreadable file
+      4  the weights are damaged
+
+    \b
+    Example:
+      safegen models calibrate audioseal recordings/
+    """
+    from safegen import second_mark
+    from safegen.audio import load, walk
+    from safegen.checkpoints import public_model
+
+    public_model(name)
+    files = list(walk(paths))
+    with click.progressbar(files, label="Listening", file=sys.stderr, hidden=quiet) as bar:
+        table = second_mark.calibrate(config(), (load(path) for path in bar))
+    row = {
+        "name": name,
+        "files": len(files),
+        "windows": table.windows,
+        "smallest_p_value": 1 / (table.windows + 1),
+        "weights_sha256": table.weights_sha256,
+    }
+    text = f"{name}: {table.windows} windows of {len(files)} files, p-values down to "
+    emit(row, text + f"{1 / (table.windows + 1):.1e}", format_)
+
+
 def _hashes(given: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in given:

@@ -297,7 +297,7 @@ def test_without_a_table_the_p_value_says_nothing(eager: AudioSeal) -> None:
 
 def test_a_calibrated_detector_gives_a_p_value_for_presence(folder: Path, tmp_path: Path) -> None:
     mark = AudioSeal.load(folder, card=read_card(folder))
-    table = mark.calibrate((noise(4.0, seed=seed) for seed in range(7)), SAMPLE_RATE)
+    table = mark.calibrate((noise(4.0, seed=seed), SAMPLE_RATE) for seed in range(7))
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     table.write(tmp_path / NULL_NAME)

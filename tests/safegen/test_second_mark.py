@@ -8,11 +8,12 @@ import torch
 from click.testing import CliRunner
 
 from safegen import second_mark
-from safegen.audio import sha256_file
+from safegen.audio import save, sha256_file
 from safegen.cli import main
 from safegen.config import Config, from_environment
 from safegen.errors import InputError, IntegrityError
 from tests.detectors.audioseal_models import tiny_tensors
+from tests.safegen.conftest import tones
 
 
 @pytest.fixture
@@ -171,6 +172,32 @@ def test_a_damaged_folder_is_broken_evidence_and_not_absence(
         second_mark.from_home(config)
 
     assert CliRunner().invoke(main, ["models", "show", "audioseal", "--check"]).exit_code == 4
+
+
+def test_a_calibration_is_kept_beside_the_weights(
+    config: Config, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    for seed, rate in enumerate((16_000, 44_100)):
+        save(tones(seed, seconds=4.0, sample_rate=rate), sounds / f"{seed}.wav")
+    args = ["models", "calibrate", "audioseal", str(sounds), "--format", "jsonl"]
+    runner = CliRunner()
+    early = runner.invoke(main, args)
+    second_mark.install(config, files, sha256={path.name: sha256_file(path) for path in files})
+
+    result = runner.invoke(main, args)
+
+    assert early.exit_code == 2
+    assert json.loads(result.stdout)["windows"] == 6
+    mark = second_mark.from_home(config)
+    assert mark is not None
+    assert mark.table is not None
+    found = mark.detect(tones(0, seconds=4.0, sample_rate=16_000).waveform, 16_000, keys={})
+    assert 1 / 7 <= found.p_value <= 1.0
+    (tmp_path / "empty").mkdir()
+    nothing = runner.invoke(main, [*args[:3], str(tmp_path / "empty")])
+    assert nothing.exit_code == 2
 
 
 def test_the_doctor_says_whether_there_is_a_second_mark(
