@@ -74,6 +74,8 @@ _MIN_SPAN_Z: Final = 4.0
 """Two seconds, half a second, and the least z of a span that is called marked."""
 _LEAST_SECONDS: Final = 0.25
 """Shorter leftovers of a stretch that another alignment explains are not told."""
+_SMALLEST_LOG_P: Final = -690.0
+"""About 1e-300: no finding is ever told to be impossible by chance."""
 _NOTHING: Final = WatermarkFinding(
     detected=False, payload=None, p_value=1.0, z=0.0, key_id="", intervals=()
 )
@@ -165,7 +167,7 @@ def _finding(readings: list[_Reading]) -> WatermarkFinding:
     return WatermarkFinding(
         detected=is_detected,
         payload=best.payload if is_detected else None,
-        p_value=exp(min(0.0, best.log_p)),
+        p_value=exp(max(_SMALLEST_LOG_P, min(0.0, best.log_p))),
         z=best.alignment.z,
         key_id=best.alignment.key_id,
         intervals=_joined(same) if is_detected else (),

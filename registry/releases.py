@@ -303,6 +303,13 @@ def find_by_sha256(session: Session, sha256: str) -> OutputRow | None:
     return _first(session, Output.sha256 == sha256)
 
 
+def created_between(session: Session, since: datetime, until: datetime) -> tuple[OutputRow, ...]:
+    """List the outputs made from one moment until before another, in the order of the log."""
+    query = select(Output).where(Output.created_at >= since).where(Output.created_at < until)
+    outputs = list(session.scalars(query.order_by(Output.log_index)))
+    return tuple(_rows(session, outputs, AuditScope.everything()))
+
+
 def prepared(session: Session) -> tuple[OutputRow, ...]:
     """List the releases that were interrupted, oldest first, for recovery."""
     query = select(Output).where(Output.state == "prepared").order_by(Output.log_index)

@@ -16,10 +16,11 @@ import numpy as np
 from detectors.base import Match, WatermarkFinding
 from detectors.memorization import MemorizationFinding
 from registry.releases import CheckRow, MatchRow, NewModel, NewOutput
+from safegen import watermark
 from safegen.generation.base import ModelFacts
 from safegen.policy import CheckResult, Decision, Policy
 
-WATERMARK_ALGORITHM: Final = "safegen-keyed-spread-spectrum-1"
+WATERMARK_ALGORITHM: Final = "safegen-keyed-spread-spectrum-2"
 UNLOGGED: Final = -1
 """Log index of a row that is not written yet."""
 
@@ -335,6 +336,21 @@ def memorization_json(finding: MemorizationFinding | None) -> dict[str, Any]:
 def now() -> datetime:
     """Tell the time of a record: aware, UTC."""
     return datetime.now(UTC)
+
+
+def mark_json(finding: WatermarkFinding) -> dict[str, Any]:
+    """Give what was heard of the watermark, with the day it tells and the speed it plays at."""
+    day = watermark.day_of_epoch(finding.epoch or 0)
+    return {
+        "detected": finding.detected,
+        "payload": None if finding.payload is None else payload_hex(finding.payload),
+        "p_value": finding.p_value,
+        "key_id": finding.key_id,
+        "marked_on": day.isoformat() if day else None,
+        "speed": round(finding.speed, 4),
+        "semitones": round(finding.semitones, 3),
+        "intervals": intervals_json(finding.intervals),
+    }
 
 
 def payload_hex(payload: int) -> str:

@@ -38,7 +38,7 @@ from safegen.policy import (
 )
 from safegen.provenance import record
 from safegen.provenance.log import Log
-from safegen.recording import LicensedMatch, intervals_json, payload_hex
+from safegen.recording import LicensedMatch, intervals_json, mark_json
 
 if TYPE_CHECKING:
     from detectors.base import WatermarkFinding
@@ -286,13 +286,8 @@ def _synthetic_json(finding: "SyntheticFinding | None") -> dict[str, Any]:
 def _watermark_json(finding: "WatermarkFinding | None") -> dict[str, Any]:
     if finding is None:
         return {"detected": None, "payload": None, "p_value": None, "key_id": "", "intervals": []}
-    return {
-        "detected": finding.detected,
-        "payload": None if finding.payload is None else payload_hex(finding.payload),
-        "p_value": finding.p_value,
-        "key_id": finding.key_id,
-        "intervals": intervals_json(finding.intervals[:_MAX_SEGMENTS]),
-    }
+    heard = mark_json(finding)
+    return {**heard, "intervals": heard["intervals"][:_MAX_SEGMENTS]}
 
 
 def _decoder_mark_json(finding: "DecoderMarkFinding | None") -> dict[str, Any]:

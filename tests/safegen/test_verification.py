@@ -1,5 +1,6 @@
 """What a file is: ours, a claim that does not hold, or unknown."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safegen.audio import Audio, load, save
 from safegen.cli import main
 from safegen.config import from_environment
 from safegen.errors import IntegrityError
+from safegen.evaluation.attacks import ATTACKS
 from safegen.gate import Gate
 from safegen.generation.base import Request
 from safegen.generation.systems import load as load_model
@@ -65,6 +67,39 @@ def test_it_is_still_ours_as_an_mp3_at_64_kbit_per_s(
     assert found.manifest.state == "absent"
     assert found.bit_error_rate is not None
     assert found.bit_error_rate < 0.2
+
+
+@pytest.mark.parametrize("attack", ["speed-0.93", "speed-1.05", "tempo-1.05", "pitch-2"])
+def test_it_is_still_ours_at_another_speed_or_pitch(
+    released: Release, verifier: Verifier, tmp_path: Path, attack: str
+) -> None:
+    changed = tmp_path / "changed.wav"
+    save(ATTACKS[attack](load(_path(released))), changed)
+
+    found = verifier.verify(changed)
+
+    assert found.verdict is Verdict.OURS, found.reason
+    assert found.basis == "watermark"
+    assert found.is_logged
+
+
+def test_a_mark_whose_id_cannot_be_read_leads_by_its_day_and_the_sound(
+    released: Release, verifier: Verifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy.flac"
+    save(load(_path(released)), copy)
+    heard = watermark.detect(load(copy), keys=verifier._mark_keys)
+    monkeypatch.setattr(
+        watermark, "detect", lambda audio, *, keys: dataclasses.replace(heard, payload=None)
+    )
+
+    found = verifier.verify(copy)
+    other = tmp_path / "other.wav"
+    save(tones(99, seconds=12.0), other)
+
+    assert (found.verdict, found.basis) == (Verdict.OURS, "watermark-day")
+    assert found.record_id == released.item.record_id
+    assert verifier.verify(other).verdict is Verdict.UNKNOWN
 
 
 def test_other_music_is_unknown(released: Release, verifier: Verifier, tmp_path: Path) -> None:
