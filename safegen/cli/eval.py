@@ -12,6 +12,7 @@ BENCHMARKS: Final = {
     "fingerprint": "Are excerpts of licensed works found, and others left alone?",
     "memorization": "Are copies of training items flagged?",
     "synthetic": "Is generated audio told from recordings?",
+    "rooted": "Is the mark that the codec itself writes heard after attacks?",
     "gate": "What does the gate cost, beside generation?",
 }
 """Benchmark -> one line of help. Each lives in ``safegen/evaluation/<name>.py`` as ``command``."""
