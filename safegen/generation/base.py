@@ -1,7 +1,8 @@
 """What every generator is to the gate: something that turns a request into sound.
 
-A generator never watermarks, judges or writes files; the gate does. It says what
-it is through its card, and hands over, beside the sound, the white-box facts the
+A generator holds no key, judges nothing and writes no files; the gate does. What the
+shipped codec writes into its own sound is public and names nobody. A generator says
+what it is through its card, and hands over, beside the sound, the white-box facts the
 gate can check (the plan it wrote, the codec tokens it used).
 """
 
@@ -53,7 +54,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """One output of a generator, unmarked and unjudged.
+    """One output of a generator, without an id and unjudged.
 
     Attributes:
         audio: The sound.

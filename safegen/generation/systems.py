@@ -5,7 +5,7 @@
 1. text: the prompt becomes vectors;
 2. plan: a language model writes a score, token by token;
 3. render: a flow moves noise toward codec latents that sound like the score;
-4. decode: latents become magnitudes, magnitudes a waveform.
+4. decode: latents become marked magnitudes, magnitudes a waveform.
 
 Every stage draws from its own generator, seeded by the item's seed and the stage's
 name, and runs on one thread: sums are then taken in the same order whatever else the
