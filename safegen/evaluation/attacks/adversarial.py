@@ -122,7 +122,15 @@ def estimate_signs(clips: Sequence[Audio], grid: TileGrid) -> npt.NDArray[np.flo
     Raises:
         ValueError: If no clip is as long as a block.
     """
-    blocks = [block for clip in clips for block in _blocks(clip, grid)]
+    return signs_of([block for clip in clips for block in blocks_of(clip, grid)], grid)
+
+
+def signs_of(blocks: Sequence[npt.NDArray[np.float64]], grid: TileGrid) -> npt.NDArray[np.float64]:
+    """Average blocks that were measured before, as ``estimate_signs`` does.
+
+    Raises:
+        ValueError: If there is no block.
+    """
     if not blocks:
         msg = f"averaging needs clips of at least {grid.block_seconds:.2f} s"
         raise ValueError(msg)
@@ -160,8 +168,8 @@ def remove_signs(
     return like(np.clip(marked.waveform + difference.waveform, -1.0, 1.0), marked)
 
 
-def _blocks(clip: Audio, grid: TileGrid) -> list[npt.NDArray[np.float64]]:
-    """Log-magnitudes of the tiles of each whole block, freed of their surroundings."""
+def blocks_of(clip: Audio, grid: TileGrid) -> list[npt.NDArray[np.float64]]:
+    """Measure log-magnitudes of the tiles of each whole block, freed of their surroundings."""
     low = like(resample(clip, grid.sample_rate).mono()[None], clip)
     size = np.abs(analyze(low.waveform[0], window=grid.window, hop=grid.hop)[:, _bins(grid)])
     level = np.log(size.astype(np.float64) ** 2 + 3e-7 * float(np.mean(size**2)) + 1e-12) / 2

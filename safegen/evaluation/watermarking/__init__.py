@@ -1,0 +1,1 @@
+"""The parts of `safegen eval watermark`: clips, promises, trials, figures, report."""
