@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import replace
+from math import gcd
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from scipy.signal import resample_poly
 
 from detectors.audioseal import (
+    BLOCK,
     CARD_NAME,
     NULL_NAME,
     AudioSeal,
     Checkpoint,
+    _at_16k,
     message,
     read_card,
     write_weights,
@@ -122,7 +126,28 @@ def test_a_first_block_gets_exactly_what_the_packages_generator_gives(mark: Audi
         expected = network.get_watermark(torch.from_numpy(sound)[None], message=bits)[0].numpy()  # type: ignore[operator]
 
     marked = mark.embed(sound, SAMPLE_RATE, payload=7, key=KEY)
-    assert marked - sound == pytest.approx(expected, abs=1e-6)
+    assert np.allclose(marked - sound, expected, atol=1e-6)
+
+
+def test_every_block_starts_anew_and_the_one_before_fades_out_under_it(mark: AudioSeal) -> None:
+    # A cut then loses at most one message, which sits at the start of what was marked.
+    sound = noise(3.5)
+    network = tiny_network("generator", seed=1)
+    network.load_state_dict(tiny_tensors("generator"))
+    bits = torch.tensor([[int(bit) for bit in f"{message(7, KEY):016b}"]])
+    first, second = sound[:, : BLOCK + 80], sound[:, BLOCK:]
+
+    with torch.inference_mode():
+        old, new = (
+            network.get_watermark(torch.from_numpy(part)[None], message=bits)[0].numpy()  # type: ignore[operator]
+            for part in (first, second)
+        )
+
+    delta = mark.embed(sound, SAMPLE_RATE, payload=7, key=KEY) - sound
+    assert np.allclose(delta[:, :BLOCK], old[:, :BLOCK], atol=1e-6)
+    fading = old[:, BLOCK:] * np.linspace(1, 0, 80, endpoint=False)
+    assert np.allclose(delta[:, BLOCK : BLOCK + 80], new[:, :80] + fading, atol=1e-6)
+    assert np.allclose(delta[:, BLOCK + 80 :], new[:, 80:], atol=1e-6)
 
 
 def test_a_stereo_programme_keeps_its_rate_and_everything_above_eight_kilohertz(
@@ -189,11 +214,11 @@ def test_a_window_is_heard_as_the_packages_detector_hears_it(eager: AudioSeal) -
     assert f"{found.bits:016b}" == "".join(str(int(bit)) for bit in bits[0])
 
 
-@pytest.mark.parametrize("rate", [16_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_listening_in_pieces_hears_what_listening_to_the_whole_hears(
     eager: AudioSeal, rate: int
 ) -> None:
-    sound = noise(8.3, rate=rate, channels=2)
+    sound = noise(5.3, rate=rate, channels=2)
     whole = eager.heard(sound, rate)
 
     for seconds in (0.37, 5.0):
@@ -210,10 +235,10 @@ def test_listening_in_pieces_hears_what_listening_to_the_whole_hears(
 
 def test_a_batch_writes_and_hears_what_one_at_a_time_does(folder: Path) -> None:
     one, many = (_with_batch(folder, size) for size in (1, 7))
-    sound = noise(9.0, channels=2)
+    sound = noise(5.0, channels=2)
 
     marked = one.embed(sound, SAMPLE_RATE, payload=7, key=KEY)
-    assert many.embed(sound, SAMPLE_RATE, payload=7, key=KEY) == pytest.approx(marked, abs=1e-6)
+    assert np.allclose(many.embed(sound, SAMPLE_RATE, payload=7, key=KEY), marked, atol=1e-6)
     first, second = one.heard(marked, SAMPLE_RATE), many.heard(marked, SAMPLE_RATE)
     assert first.presence == pytest.approx(second.presence, abs=1e-3)
     assert first.finding.z == pytest.approx(second.finding.z, abs=1e-4)
@@ -230,6 +255,20 @@ def _with_batch(folder: Path, size: int) -> AudioSeal:
         weights_sha256="",
         batch=size,
     )
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000, 96_000])
+def test_resampling_in_pieces_gives_what_resampling_the_whole_gives(rate: int) -> None:
+    sound = noise(4.3, rate=rate, channels=2)
+    common = gcd(SAMPLE_RATE, rate)
+    whole = resample_poly(sound, SAMPLE_RATE // common, rate // common, axis=1)
+
+    for size in (rate // 7, 3 * rate // 2):
+        pieces = [sound[:, i : i + size] for i in range(0, sound.shape[1], size)]
+        joined = np.concatenate(list(_at_16k(pieces, rate)), axis=1)
+
+        assert joined.shape == whole.shape
+        assert np.allclose(joined, whole, atol=1e-6)
 
 
 def test_the_windows_cover_every_sample_of_any_length(mark: AudioSeal) -> None:
