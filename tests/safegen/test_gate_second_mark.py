@@ -1,7 +1,7 @@
 """With AudioSeal's weights installed a release carries both marks, or it is none."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from detectors.presence import WINDOW, AudioSealFinding, Tally
 from registry import releases
 from safegen import policy, second_mark, watermark
 from safegen.audio import load, save
+from safegen.checking import run_check
 from safegen.cli import main
 from safegen.config import from_environment
 from safegen.errors import IntegrityError, ReleaseBlockedError
@@ -154,6 +155,25 @@ def test_verification_says_how_well_the_bits_agree_with_the_record(
     assert unknown["audioseal"] == {
         "detected": True, "presence": 1.0, "p_value": 1.0, "agreement_p": None
     }  # fmt: skip
+
+
+def test_a_long_sound_gets_the_time_that_listening_to_it_takes(
+    gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: dict[str, float] = {}
+
+    def run(name: str, check: Callable[[], CheckResult], *, limit_seconds: float) -> CheckResult:
+        limits[name] = limit_seconds
+        return run_check(name, check, limit_seconds=limit_seconds)
+
+    monkeypatch.setattr("safegen.gate.run_check", run)
+    monkeypatch.setattr("safegen.gate.CHECK_SECONDS", 1.0)
+    audio = tones(8)
+
+    with pytest.raises(ReleaseBlockedError):
+        gate.release(audio.waveform, audio.sample_rate, out=tmp_path, generator="Tones")
+
+    assert limits["audioseal"] == pytest.approx(audio.seconds)
 
 
 def test_without_the_weights_there_is_no_such_check(home: Path, tmp_path: Path) -> None:
