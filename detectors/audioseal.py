@@ -35,15 +35,13 @@ from scipy.signal import resample_poly
 from detectors.base import WatermarkFinding, Waveform
 from detectors.errors import DetectorError
 from detectors.presence import (
-    FRAME,
     MESSAGE_BITS,
     SAMPLE_RATE,
-    STEP,
-    WINDOW,
     AudioSealFinding,
     NullTable,
     Tally,
 )
+from detectors.windows import at_16k, batches, cut_windows
 
 if TYPE_CHECKING:
     import torch
@@ -294,7 +292,7 @@ class AudioSeal:
         import torch
 
         tally = Tally()
-        for windows in _batches(_windows(_at_16k(chunks, sample_rate)), at_most=self._batch):
+        for windows in batches(cut_windows(at_16k(chunks, sample_rate)), at_most=self._batch):
             length = windows[0].samples.shape[0]
             stacked = np.stack([window.samples for window in windows])[:, None, :]
             stacked = np.pad(stacked, ((0, 0), (0, 0), (0, max(0, _SHORTEST - length))))
@@ -473,87 +471,6 @@ def _sizes(role: str, tensors: "Mapping[str, torch.Tensor]") -> dict[str, int]:
 
 
 # Sound -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Window:
-    """A stretch of one channel at 16 kHz; ``start`` is a multiple of ``FRAME``."""
-
-    start: int
-    channel: int
-    samples: npt.NDArray[np.float32]
-
-
-def _at_16k(chunks: Iterable[Waveform], sample_rate: int) -> Iterator[Waveform]:
-    """Resample piece by piece; the pieces join as if all had been resampled at once."""
-    if sample_rate == SAMPLE_RATE:
-        yield from chunks
-        return
-    common = gcd(SAMPLE_RATE, sample_rate)
-    up, down = SAMPLE_RATE // common, sample_rate // common
-    # The filter reaches 10 * max(up, down) / up samples; whole periods keep the phase.
-    reach = down * -(-(10 * max(up, down) // up + 2) // down)
-    held: Waveform | None = None
-    before = 0  # samples of ``held`` that only give context
-    for chunk in chunks:
-        held = chunk if held is None else np.concatenate([held, chunk], axis=1)
-        ready = (held.shape[1] - before - reach) // down * down
-        if ready < max(sample_rate, reach):
-            continue
-        low = resample_poly(held[:, : before + ready + reach], up, down, axis=1)
-        skip = before // down * up
-        yield low[:, skip : skip + ready // down * up].astype(np.float32)
-        cut = max(0, before + ready - reach)
-        held, before = held[:, cut:], before + ready - cut
-    if held is not None and held.shape[1] > before:
-        low = resample_poly(held, up, down, axis=1)
-        yield low[:, before // down * up :].astype(np.float32)
-
-
-def _windows(pieces: Iterable[Waveform]) -> Iterator[_Window]:
-    """Cut two-second windows, half overlapping; the last one ends where the sound ends."""
-    held: Waveform | None = None
-    start = 0
-    for piece in pieces:
-        held = piece if held is None else np.concatenate([held, piece], axis=1)
-        # One step is held back, so that the last window can reach back.
-        while held.shape[1] >= WINDOW + 2 * STEP:
-            yield from _cut(held, start, 0, WINDOW)
-            held, start = held[:, STEP:], start + STEP
-    if held is None:
-        return
-    offset, samples = 0, held.shape[1]
-    while offset + WINDOW <= samples:
-        yield from _cut(held, start, offset, offset + WINDOW)
-        offset += STEP
-    reached = offset - STEP + WINDOW if offset else 0
-    if reached < samples:
-        first = max(0, (samples - WINDOW) // FRAME * FRAME)
-        yield from _cut(held, start, first, samples)
-
-
-def _cut(held: Waveform, start: int, first: int, stop: int) -> Iterator[_Window]:
-    for channel, samples in enumerate(held):
-        yield _Window(start=start + first, channel=channel, samples=samples[first:stop])
-
-
-def _batches(windows: Iterable[_Window], *, at_most: int) -> Iterator[list[_Window]]:
-    """Group windows of one length; channels that repeat the one before are left out."""
-    batch: list[_Window] = []
-    last: _Window | None = None
-    for window in windows:
-        if not len(window.samples):
-            continue
-        twin = last is not None and last.start == window.start and window.channel > 0
-        if twin and last is not None and np.array_equal(last.samples, window.samples):
-            continue
-        last = window
-        if batch and (len(batch) == at_most or len(batch[0].samples) != len(window.samples)):
-            yield batch
-            batch = []
-        batch.append(window)
-    if batch:
-        yield batch
 
 
 def _same_length(

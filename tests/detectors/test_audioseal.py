@@ -20,7 +20,6 @@ from detectors.audioseal import (
     NULL_NAME,
     AudioSeal,
     Checkpoint,
-    _at_16k,
     message,
     read_card,
     write_weights,
@@ -28,6 +27,7 @@ from detectors.audioseal import (
 from detectors.base import Watermarker, Waveform
 from detectors.errors import DetectorError
 from detectors.presence import FRAME, SAMPLE_RATE, WINDOW, NullTable, Tally, agreement_p
+from detectors.windows import at_16k
 from tests.detectors.audioseal_models import tiny_network, tiny_tensors, tiny_weights
 
 KEY = b"sixteen bytes or more"
@@ -265,7 +265,7 @@ def test_resampling_in_pieces_gives_what_resampling_the_whole_gives(rate: int) -
 
     for size in (rate // 7, 3 * rate // 2):
         pieces = [sound[:, i : i + size] for i in range(0, sound.shape[1], size)]
-        joined = np.concatenate(list(_at_16k(pieces, rate)), axis=1)
+        joined = np.concatenate(list(at_16k(pieces, rate)), axis=1)
 
         assert joined.shape == whole.shape
         assert np.allclose(joined, whole, atol=1e-6)
