@@ -19,11 +19,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
 import click
 import numpy as np
+import numpy.typing as npt
 
 from detectors import decoder_mark
 from detectors.decoder_mark import DecoderMarkFinding
@@ -48,6 +50,8 @@ ROWS: Final = (
     *("tempo-1.05-vocoder", "tempo-1.10", "pitch-1", "pitch+1", "pitch+2"),
 )
 """Attacks asked by default; speed 1.10, tempo 1.10 and pitch +2 are beyond the search."""
+
+WINDOWS_OF_A_TRACK: Final = 5
 
 _KEY: Final = hashlib.sha256(b"safegen benchmark key, public").digest()
 
@@ -186,12 +190,15 @@ def command(
             companion = _companion(speech if number % 2 else music, number)
             for trial in _of_clip(kept, sound, number, rows=rows, companion=companion):
                 trials.setdefault(trial.row, []).append(trial)
-    for name, windows in (("music", music_windows(music)), ("speech", speech_windows(speech))):
+    for name, cut in (
+        ("music", partial(music_window, music)),
+        ("speech", partial(speech_window, speech)),
+    ):
         with click.progressbar(range(unmarked), label=name, file=sys.stderr) as numbers:
-            for number in numbers:
-                window = next(windows)
-                trial = kept.get(name, number, lambda: listen(name, number, window))  # noqa: B023
-                trials.setdefault(name, []).append(trial)
+            trials[name] = [
+                kept.get(name, number, lambda: listen(name, number, cut(number)))  # noqa: B023
+                for number in numbers
+            ]
     silent = ("other-label", "music", "speech")
     click.echo(
         json.dumps(
@@ -248,33 +255,36 @@ def listen(row: str, number: int, audio: Audio, *, label: bytes = decoder_mark.L
     )
 
 
-def music_windows(paths: Sequence[Path]) -> Iterator[Audio]:
-    """Cut windows out of recordings, one of each and then the next of each, without end."""
-    turn = 0
-    while True:
-        for path in paths:
-            audio = load(path)
-            room = max(0.0, audio.seconds - SECONDS)
-            # The golden ratio spreads any number of starts evenly.
-            start = room * math.fmod(0.3 + 0.618034 * turn, 1.0)
-            yield audio.cut(start, start + SECONDS)
-        turn += 1
+def music_window(paths: Sequence[Path], number: int) -> Audio:
+    """Cut a window out of a recording, ``WINDOWS_OF_A_TRACK`` of one after another."""
+    track, turn = divmod(number, WINDOWS_OF_A_TRACK)
+    rounds, index = divmod(track, len(paths))
+    audio = _track(paths[index])
+    room = max(0.0, audio.seconds - SECONDS)
+    # The golden ratio spreads any number of starts evenly.
+    start = room * math.fmod(0.3 + 0.618034 * (rounds * WINDOWS_OF_A_TRACK + turn), 1.0)
+    return audio.cut(start, start + SECONDS)
 
 
-def speech_windows(paths: Sequence[Path]) -> Iterator[Audio]:
-    """Join spoken prompts to windows; the prompts are dealt out in a fixed order, without end."""
-    dice = np.random.default_rng(0)
-    while True:
-        parts: list[np.ndarray[tuple[int], np.dtype[np.float32]]] = []
-        rate = 0
-        for index in dice.permutation(len(paths)):
-            audio = load(paths[index])
-            rate = audio.sample_rate
-            parts.append(audio.mono())
-            joined = np.concatenate(parts)
-            if len(joined) >= SECONDS * rate:
-                yield Audio(waveform=joined[None, : round(SECONDS * rate)], sample_rate=rate)
-                parts = []
+def speech_window(paths: Sequence[Path], number: int) -> Audio:
+    """Join spoken prompts to a window; which ones depends on its number alone."""
+    order = np.random.default_rng(number).permutation(len(paths))
+    parts: list[npt.NDArray[np.float32]] = []
+    rate, seconds = 0, 0.0
+    for index in np.resize(order, 100 * len(order)).tolist():
+        audio = load(paths[index])
+        rate = audio.sample_rate
+        parts.append(audio.mono())
+        seconds += audio.seconds
+        if seconds >= SECONDS:
+            break
+    joined = np.concatenate(parts)[None, : round(SECONDS * rate)]
+    return Audio(waveform=joined, sample_rate=rate)
+
+
+@lru_cache(maxsize=1)
+def _track(path: Path) -> Audio:
+    return load(path)
 
 
 def _of_clip(

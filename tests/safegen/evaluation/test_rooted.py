@@ -1,16 +1,16 @@
 """The benchmark of the decoder's mark, on the few sounds that are in the tree."""
 
 import json
-from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from safegen.audio import load
 from safegen.evaluation import rooted
 from safegen.evaluation.attacks import ATTACKS
-from safegen.evaluation.rooted import ROWS, Kept, Trial, listen, music_windows, speech_windows
+from safegen.evaluation.rooted import ROWS, Kept, Trial, listen, music_window, speech_window
 
 ASSETS = Path(__file__).parent.parent.parent / "assets"
 SOUNDS = tuple(sorted([*ASSETS.glob("*.ogg"), *ASSETS.glob("*.flac")]))
@@ -48,12 +48,15 @@ def test_another_version_starts_over(tmp_path: Path) -> None:
     assert not again.detected
 
 
-def test_windows_never_end_and_are_never_longer_than_asked() -> None:
-    music = list(islice(music_windows(SOUNDS), 2 * len(SOUNDS)))
-    speech = list(islice(speech_windows(SOUNDS), 3))
+def test_a_window_depends_on_its_number_alone() -> None:
+    numbers = (0, 7, 31)
+    music = [music_window(SOUNDS, number) for number in numbers]
+    speech = [speech_window(SOUNDS, number) for number in numbers]
 
     assert all(0.0 < window.seconds <= rooted.SECONDS for window in music)
-    assert [window.seconds for window in speech] == pytest.approx([rooted.SECONDS] * 3, abs=0.01)
+    assert all(window.seconds == pytest.approx(rooted.SECONDS, abs=0.01) for window in speech)
+    assert np.array_equal(music_window(SOUNDS, 7).waveform, music[1].waveform)
+    assert np.array_equal(speech_window(SOUNDS, 7).waveform, speech[1].waveform)
 
 
 def test_a_recording_is_a_silent_trial() -> None:
@@ -75,7 +78,7 @@ def test_the_report_counts_what_was_heard_and_what_was_not(
 ) -> None:
     monkeypatch.setattr(rooted, "music_files", lambda _: SOUNDS)
     monkeypatch.setattr(rooted, "speech_files", lambda _: {"en": SOUNDS})
-    monkeypatch.setattr(rooted, "SECONDS", 6.0)
+    monkeypatch.setattr(rooted, "SECONDS", 4.0)
 
     args = ["--assets", str(tmp_path), "--clips", "2", "--unmarked", "2", "--attack", "clean"]
     result = CliRunner().invoke(rooted.command, [*args, "--state", str(tmp_path / "s.jsonl")])
