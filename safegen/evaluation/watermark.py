@@ -9,7 +9,9 @@ parts are in ``safegen.evaluation.watermarking``.
 import json
 import os
 import sys
+import time
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -26,10 +28,13 @@ from safegen.evaluation.watermarking.trials import (
     PRICE,
     VISQOL,
     State,
+    Task,
     code_version,
     run,
     tasks,
 )
+
+_SAY_SECONDS: Final = 60.0
 
 
 @click.command("watermark")
@@ -145,14 +150,7 @@ def command(
     )
     # Each process keeps to one core; numpy and torch read this when they are loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    total = sum(task.count for task in wanted)
-    with click.progressbar(
-        length=total, label=f"{total} trials on {len(specs)} clips", file=sys.stderr
-    ) as bar:
-        for rows in run(wanted, jobs=jobs):
-            for row in rows:
-                kept.add(row)
-            bar.update(len(rows))
+    _measure(wanted, kept, jobs=jobs)
     named = {*everything, PRICE, VISQOL}
     figures = summarize(
         (row for row in kept.rows.values() if row["what"] in named),
@@ -184,6 +182,25 @@ def chosen(names: str, encodec_folder: Path | None) -> list[Attack | Staged]:
             remedy=f"Known are all, asked, {', '.join(known)}.",
         )
     return [known[name] for name in dict.fromkeys(wanted)]
+
+
+def _measure(wanted: list[Task], kept: State, *, jobs: int) -> None:
+    """Run what is missing, with the time left on stderr: a bar, or a line a minute in a log."""
+    total = sum(task.count for task in wanted)
+    label = f"{total} trials"
+    begun = said = time.monotonic()
+    done = 0
+    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
+        for rows in run(wanted, jobs=jobs):
+            for row in rows:
+                kept.add(row)
+            done += len(rows)
+            bar.update(len(rows))
+            now = time.monotonic()
+            if not sys.stderr.isatty() and now - said >= _SAY_SECONDS:
+                left = (now - begun) / done * (total - done)
+                click.echo(f"{done} of {total} trials, {left / 60:.0f} min left", err=True)
+                said = now
 
 
 def _unmeasured(missing: tuple[str, ...], encodec_folder: Path | None, names: str) -> list[str]:
