@@ -37,6 +37,8 @@ PRESENCE_TILES: Final = TILES // 4
 EPOCH_TILES: Final = TILES // 8
 ID_SYNC_TILES: Final = TILES // 8
 BUCKETS: Final = 256
+KEYS_KEPT: Final = 64
+"""Keys whose patterns stay in memory, 10 MB each."""
 _FORMAT: Final = b"safegen watermark 2"
 
 Signs = npt.NDArray[np.int8]
@@ -64,7 +66,7 @@ class Pattern:
     id_index: npt.NDArray[np.int16]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=KEYS_KEPT)
 def pattern(secret: bytes) -> Pattern:
     """Expand a secret into signs and roles, the same on every platform.
 

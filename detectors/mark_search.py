@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-from detectors.mark_pattern import BUCKETS, pattern
+from detectors.mark_pattern import BUCKETS, KEYS_KEPT, pattern
 from detectors.tiles import BANDS, BLOCK_FRAMES, SLOTS, TILE_FRAMES, Grid, Spectrum
 
 SPAN_FRAMES: Final = (BLOCK_FRAMES, 3 * BLOCK_FRAMES)
@@ -39,6 +39,8 @@ _FINE: Final = 10
 _WARPED_SPAN: Final = 5 * BLOCK_FRAMES // 2
 """10.2 s: long enough to tell a mark from chance, short enough that tempos stay few."""
 _REFINED: Final = 3
+_WORTH_REFINING: Final = 4.8
+"""Between the coarse steps a correlation grows by half at most; 7.9 are needed for a mark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,22 +243,29 @@ def hidden_z(grid: Grid, found: Alignment, secret: bytes) -> float:
 def warped(spectrum: Spectrum, keys: Mapping[str, bytes]) -> Tried:
     """Search the presence layer at tempos and pitches around those it was marked with.
 
-    Cost: about 0.03 s of one core per second of sound, 0.01 s for each further key.
+    Cost: about 0.02 s of one core per second of sound, 5 ms for each further key.
     """
     windows = _windows(spectrum.frames, _WARPED_SPAN)
     tempos = 1.0 + _TEMPO_STEP * np.arange(-_TEMPO_STEPS, _TEMPO_STEPS + 1)
     ratios = 1.0 + _PITCH_STEP * np.arange(-_PITCH_STEPS, _PITCH_STEPS + 1)
-    coarse: dict[tuple[int, int], list[Alignment]] = {window: [] for window in windows}
+    coarse: dict[tuple[tuple[int, int], str], list[Alignment]] = {}
     for ratio in ratios:
-        grid = spectrum.grid(float(ratio))
-        turned = np.ascontiguousarray(grid.T)
+        turned = np.ascontiguousarray(spectrum.grid(float(ratio)).T)
         for window in windows:
-            coarse[window] += _at_tempos(turned, window, float(ratio), tempos, keys)
-    found = [
-        _refined(spectrum, one, keys[one.key_id])
-        for candidates in coarse.values()
-        for one in sorted(candidates, key=lambda one: -one.z)[:_REFINED]
-    ]
+            for one in _at_tempos(turned, window, float(ratio), tempos, keys):
+                coarse.setdefault((window, one.key_id), []).append(one)
+    found = []
+    for candidates in coarse.values():
+        best = sorted(candidates, key=lambda one: -one.z)[:_REFINED]
+        for one in best if best[0].z >= _WORTH_REFINING else best[:1]:
+            begin = max(0, one.first - BLOCK_FRAMES // 2)
+            part = spectrum.cut(begin, one.last + BLOCK_FRAMES // 2)
+            near, secret = _moved(one, -begin), keys[one.key_id]
+            if one.z >= _WORTH_REFINING:
+                near = _refined(part, near, secret)
+            else:
+                near = replace(near, z=presence_z(part.grid(near.ratio), near, secret))
+            found.append(_moved(near, begin))
     lattice = (2 * _TEMPO_STEPS + 1) * (2 * _PITCH_STEPS + 1) * _FINE**2
     return _tried(found, BLOCK_FRAMES * lattice * len(windows) * len(keys))
 
@@ -304,26 +313,29 @@ def _at_tempos(
     stretch = np.zeros((BANDS, last - first + 1), np.float32)
     stretch[:, :-1] = turned[:, first:last]
     rows = stretch[:, place].reshape(BANDS, len(tempos), blocks, BLOCK_FRAMES).sum(axis=2)
-    spectra = fft.rfft(rows, axis=2)
+    spectra = fft.rfft(rows, axis=2).transpose(2, 1, 0)
+    # All keys at once: shape (frequencies, tempos, keys).
+    products = np.ascontiguousarray(spectra) @ _stacked(tuple(keys.values()))
+    match = fft.irfft(products, BLOCK_FRAMES, axis=0)
     size = float(np.sqrt(max(float((stretch**2).sum()) / (4 * TILE_FRAMES), 1e-9)))
+    offsets = match.argmax(axis=0)
+    best = np.take_along_axis(match, offsets[None], axis=0)[0] / size
     found: list[Alignment] = []
-    for key_id, secret in keys.items():
-        signs, _ = _presence_spectra(secret)
-        match = fft.irfft(np.einsum("btf,bf->tf", spectra, signs), BLOCK_FRAMES, axis=1)
-        offsets = match.argmax(axis=1)
-        found += [
-            Alignment(
-                key_id=key_id,
-                z=float(match[tempo, offset]) / size,
-                start=first + float(offset * steps[tempo]),
-                step=float(steps[tempo]),
-                ratio=ratio,
-                first=first,
-                last=last,
+    for number, key_id in enumerate(keys):
+        for tempo in np.argsort(-best[:, number])[:_REFINED]:
+            step = float(steps[tempo])
+            found.append(
+                Alignment(
+                    key_id=key_id,
+                    z=float(best[tempo, number]),
+                    start=first + float(offsets[tempo, number]) * step,
+                    step=step,
+                    ratio=ratio,
+                    first=first,
+                    last=last,
+                )
             )
-            for tempo, offset in enumerate(offsets)
-        ]
-    return sorted(found, key=lambda one: -one.z)[:_REFINED]
+    return found
 
 
 def _refined(spectrum: Spectrum, found: Alignment, secret: bytes) -> Alignment:
@@ -343,6 +355,16 @@ def _refined(spectrum: Spectrum, found: Alignment, secret: bytes) -> Alignment:
             if z > best.z:
                 best, grid = replace(tilted, z=z), other
     return _climbed(grid, best, secret, middle, (-fine, 0.0, fine))
+
+
+def _moved(found: Alignment, frames: int) -> Alignment:
+    """Count the frames from another one."""
+    return replace(
+        found,
+        start=found.start + frames,
+        first=found.first + frames,
+        last=found.last + frames,
+    )
 
 
 def _climbed(
@@ -373,7 +395,7 @@ def _windows(frames: int, span: int) -> list[tuple[int, int]]:
     return [(start, min(start + span, frames)) for start in starts]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=KEYS_KEPT)
 def _presence_spectra(
     secret: bytes,
 ) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.complex64]]:
@@ -383,7 +405,14 @@ def _presence_spectra(
     return fft.rfft(sparse, axis=1).conj(), fft.rfft(np.abs(sparse), axis=1).conj()
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
+def _stacked(secrets: tuple[bytes, ...]) -> npt.NDArray[np.complex64]:
+    """Spectra of the presence layers of several keys: shape (frequencies, BANDS, keys)."""
+    signs = np.stack([_presence_spectra(secret)[0] for secret in secrets])
+    return np.ascontiguousarray(signs.transpose(2, 1, 0))
+
+
+@lru_cache(maxsize=KEYS_KEPT)
 def _ring(secret: bytes) -> npt.NDArray[np.complex64]:
     """Spectrum of the id layer's known signs, all sub-keys end to end: 5 MB."""
     signs = pattern(secret).id_sync.reshape(BUCKETS * SLOTS, BANDS)

@@ -146,6 +146,37 @@ def detect(
     return _finding(found)
 
 
+def log_p_by_key(
+    waveform: Waveform, sample_rate: int, *, keys: Mapping[str, bytes]
+) -> Mapping[str, float]:
+    """Measure what ``detect`` with full search would say with each key alone.
+
+    Keys that nothing was marked with turn one unmarked sound into many trials, which is
+    how false alarms are counted.
+
+    Returns:
+        Key id -> natural logarithm of the p-value, not cut at 0; empty for silence.
+    """
+    spectrum = listen(waveform, sample_rate)
+    if not spectrum.frames:
+        return {}
+    grid = spectrum.grid()
+    least = dict.fromkeys(keys, float("inf"))
+    for key_id, secret in keys.items():
+        for tried in (aligned(grid, {key_id: secret}), hidden(grid, {key_id: secret})):
+            for one in _readings(spectrum, tried, keys, 1.0):
+                least[key_id] = min(least[key_id], one.log_p)
+    together = warped(spectrum, keys)
+    for key_id in keys:
+        alone = Tried(
+            found=tuple(one for one in together.found if one.key_id == key_id),
+            log_count=together.log_count - log(len(keys)),
+        )
+        for one in _readings(spectrum, alone, keys, 1.0):
+            least[key_id] = min(least[key_id], one.log_p)
+    return least
+
+
 def _ranked(readings: list[_Reading]) -> list[_Reading]:
     """Put readings with an id first, then the least likely to be chance."""
     return sorted(readings, key=lambda one: (one.payload is None, one.log_p))
