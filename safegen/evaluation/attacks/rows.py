@@ -167,7 +167,7 @@ def _filters() -> list[Attack]:
                 partial(filters.smooth, width_seconds=microseconds * 1e-6),
                 f"mean over {microseconds} microseconds",
                 strength=microseconds,
-                unit="us",
+                unit="µs",
             )
             for microseconds in (190, 310)
         ),

@@ -29,6 +29,8 @@ _NAMES: Final = {KEYED: "keyed mark", PERTH: "Perth", AUDIOSEAL: "AudioSeal"}
 _COLORS: Final = {KEYED: "#5b3df5", PERTH: "#d97706", AUDIOSEAL: "#0f8b8d"}
 _EXACT_COLOR: Final = "#a594f9"
 _COLUMNS: Final = 4
+_LITTLE: Final = 0.9
+"""Rates below this are red, whether or not anything was promised."""
 _TITLES: Final = {
     Kind.NONE: "Nothing done",
     Kind.CODEC: "Codecs",
@@ -67,6 +69,8 @@ def html(figures: Figures) -> str:
         figures=figures,
         promised=sorted(promised, key=_worst_first),
         missed=sum(bool(line.misses) for line in promised),
+        lost=[line for line in figures.lines if _is_lost(line)],
+        little=_LITTLE,
         behind=[line for line in figures.lines if line.behind],
         sections=_sections(figures.lines),
         marks=marks,
@@ -83,6 +87,11 @@ def html(figures: Figures) -> str:
             "search": MOST_SEARCH,
         },
     )
+
+
+def _is_lost(line: Line) -> bool:
+    """Say whether an attack that nothing is promised for takes the mark more than now and then."""
+    return line.promise is None and not line.is_forgery and _heard(line) < _LITTLE
 
 
 def _worst_first(line: Line) -> tuple[bool, float]:

@@ -179,6 +179,16 @@ def test_no_trials_give_a_page_and_no_failure() -> None:
     assert "Watermark report" in html(empty)
 
 
+def test_a_lost_mark_is_shown_even_where_nothing_was_promised() -> None:
+    rows = [trial("mel-80", 1, detected=0, exact=0), trial("mel-160", 1)]
+
+    page = html(figures(GOOD + rows))
+
+    first = page[: page.index("What was promised")]
+    assert "mel-80" in first
+    assert "mel-160" not in first
+
+
 def test_a_forgery_is_called_one() -> None:
     page = html(figures([*GOOD, trial("copy-residual", 1)]))
 
