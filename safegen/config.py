@@ -49,6 +49,11 @@ class Config:
         return self.home / "policies"
 
     @property
+    def calibration(self) -> Path:
+        """File of false alarms that were counted on this installation's own sounds."""
+        return self.home / "calibration" / "watermark.json"
+
+    @property
     def index(self) -> Path:
         """Folder of derived indexes; may be deleted at any time."""
         return self.home / "index"

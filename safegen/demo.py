@@ -178,7 +178,11 @@ def _verify(config: Config, gate: Gate, released: Release, out: Path) -> Iterato
 
     database = schema.open_database(config.database_url)
     try:
-        verifier = Verifier(database=database, keys=KeyStore(config.keys))
+        verifier = Verifier(
+            database=database,
+            keys=KeyStore(config.keys),
+            inflation=watermark.inflation_of(config),
+        )
         found = [
             verifier.verify(path) for path in (released.finished.path, encoded, unknown, copied)
         ]

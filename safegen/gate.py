@@ -101,6 +101,7 @@ class Gate:
         judge: Policy,
         quarantine: Path,
         second: AudioSeal | None = None,
+        inflation: float | None = None,
         on_step: Callable[[str], None] | None = None,
     ) -> None:
         self.database = database
@@ -108,6 +109,7 @@ class Gate:
         self._policy = judge
         self._quarantine = quarantine
         self._second = second
+        self._inflation = inflation
         self._on_step = on_step or (lambda _: None)
         self.log = open_log(database, keys)
         self.mark_keys = keys.watermark_keys()
@@ -150,6 +152,7 @@ class Gate:
             judge=policy.load(policy_name, config.policies),
             quarantine=config.quarantine,
             second=second_mark.from_home(config),
+            inflation=watermark.inflation_of(config),
             on_step=on_step,
         )
         gate.publisher.recover()
@@ -397,7 +400,7 @@ class Gate:
         return policy.judge_synthetic(self._policy, case.synthetic, marked=marked)
 
     def _refuse_marked(self, audio: Audio) -> CheckResult:
-        finding = watermark.detect(audio, keys=self.mark_keys)
+        finding = watermark.detect(audio, keys=self.mark_keys, inflation=self._inflation)
         if not finding.detected:
             return CheckResult(name="watermark", outcome=Outcome.PASS, detail="not marked yet")
         return CheckResult(
@@ -423,7 +426,11 @@ class Gate:
         found: list[WatermarkFinding] = []
 
         def detect() -> CheckResult:
-            found.append(watermark.detect(back.audio, keys=self.mark_keys, search=False))
+            found.append(
+                watermark.detect(
+                    back.audio, keys=self.mark_keys, search=False, inflation=self._inflation
+                )
+            )
             return policy.judge_watermark(self._policy, found[0], payload)
 
         def content() -> CheckResult:

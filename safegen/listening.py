@@ -110,12 +110,13 @@ def open_ears(config: Config) -> Ears:
 
     keys = KeyStore(config.keys)
     mark_keys = keys.watermark_keys()
+    inflation = watermark.inflation_of(config)
     anchors = keys.trust_anchors()
     matcher = CatalogMatcher(schema.open_database(config.database_url))
     return Ears(
         match=matcher.match,
         classify=lambda audio: synthetic.classify(audio.waveform, audio.sample_rate),
-        detect=lambda audio: watermark.detect(audio, keys=mark_keys),
+        detect=lambda audio: watermark.detect(audio, keys=mark_keys, inflation=inflation),
         hear_root=lambda audio: decoder_mark.hear(audio.waveform, audio.sample_rate),
         read_manifest=lambda path: c2pa.read(path, trust_anchors=anchors),
     )

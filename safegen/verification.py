@@ -144,15 +144,22 @@ class Verifier:
         database: Of the installation.
         keys: Of the installation.
         second: Its AudioSeal, None if that is not installed.
+        inflation: As ``watermark.inflation_of`` gives it; None takes the shipped one.
     """
 
     def __init__(
-        self, *, database: Database, keys: KeyStore, second: AudioSeal | None = None
+        self,
+        *,
+        database: Database,
+        keys: KeyStore,
+        second: AudioSeal | None = None,
+        inflation: float | None = None,
     ) -> None:
         self._second = second
         self._database = database
         self._log = open_log(database, keys)
         self._mark_keys: Mapping[str, bytes] = keys.watermark_keys()
+        self._inflation = inflation
         self._anchors = keys.trust_anchors()
 
     def verify(self, path: Path) -> Verification:
@@ -166,7 +173,7 @@ class Verifier:
         sha256 = sha256_file(path)
 
         # 1, 2 What the file says about itself.
-        mark = watermark.detect(audio, keys=self._mark_keys)
+        mark = watermark.detect(audio, keys=self._mark_keys, inflation=self._inflation)
         root = decoder_mark.hear(audio.waveform, audio.sample_rate)
         second = self._hear_second(audio)
         manifest = c2pa.read(path, trust_anchors=self._anchors)

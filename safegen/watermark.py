@@ -20,11 +20,14 @@ import numpy.typing as npt
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from scipy.signal import resample_poly
 
-from detectors import tiles
+from detectors import false_alarms, tiles
 from detectors import watermark as ear
 from detectors.base import WatermarkFinding, Waveform
+from detectors.errors import DetectorError
 from detectors.mark_pattern import Pattern, block_signs, first_bucket, pattern
 from safegen.audio import Audio
+from safegen.config import Config
+from safegen.errors import SafegenError
 
 DEFAULT_STRENGTH: Final = 0.25
 """Change of a tile's log-magnitude at 1.2 kHz, in nepers; 0.13 at 312 Hz and 0.5 at 5 kHz."""
@@ -43,6 +46,7 @@ __all__ = [
     "detect",
     "embed",
     "epoch_of",
+    "inflation_of",
 ]
 
 
@@ -128,15 +132,49 @@ def embed(
     )
 
 
-def detect(audio: Audio, *, keys: Mapping[str, bytes], search: bool = True) -> WatermarkFinding:
+def detect(
+    audio: Audio,
+    *,
+    keys: Mapping[str, bytes],
+    search: bool = True,
+    inflation: float | None = None,
+) -> WatermarkFinding:
     """Listen for every key; the finding is the best key's, corrected for having tried all.
 
     Args:
         audio: Any rate, length and number of channels.
         keys: Key id -> secret.
         search: Whether to try other speeds, tempos and pitches when nothing is found.
+        inflation: Measured scale of unmarked sound, as ``inflation_of`` gives it; None
+            takes the shipped measurement.
     """
-    return ear.detect(audio.waveform, audio.sample_rate, keys=keys, search=search)
+    return ear.detect(
+        audio.waveform,
+        audio.sample_rate,
+        keys=keys,
+        search=search,
+        inflation=false_alarms.shipped().inflation if inflation is None else inflation,
+    )
+
+
+def inflation_of(config: Config) -> float:
+    """Give the scale of unmarked sound that this installation knows: the worst measured.
+
+    Raises:
+        SafegenError: If the installation's own calibration is damaged.
+    """
+    path = config.calibration
+    scales = [false_alarms.shipped().inflation]
+    if path.exists():
+        try:
+            scales.append(false_alarms.parse(path.read_text("utf-8")).inflation)
+        except (DetectorError, UnicodeDecodeError) as error:
+            raise SafegenError(
+                f"{path}: {error}",
+                remedy="Measure again with `safegen eval watermark --calibrate FOLDER`, or "
+                "delete the file to use the shipped measurement.",
+            ) from error
+    return max(scales)
 
 
 class _Signs:

@@ -46,7 +46,7 @@ def verify(files: tuple[Path, ...], offline: bool, explain: bool, format_: str) 
     if offline:
         raise SystemExit(_offline(files, format_))
     from registry import schema
-    from safegen import second_mark
+    from safegen import second_mark, watermark
     from safegen.provenance.keys import KeyStore
     from safegen.verification import Verdict, Verifier
 
@@ -54,7 +54,9 @@ def verify(files: tuple[Path, ...], offline: bool, explain: bool, format_: str) 
     keys = KeyStore(settings.keys)
     second = second_mark.from_home(settings)
     database = schema.open_database(settings.database_url)
-    verifier = Verifier(database=database, keys=keys, second=second)
+    verifier = Verifier(
+        database=database, keys=keys, second=second, inflation=watermark.inflation_of(settings)
+    )
     all_ours = True
     unreadable: list[SafegenError] = []
     try:

@@ -90,7 +90,7 @@ def test_a_mark_whose_id_cannot_be_read_leads_by_its_day_and_the_sound(
     save(load(_path(released)), copy)
     heard = watermark.detect(load(copy), keys=verifier._mark_keys)
     monkeypatch.setattr(
-        watermark, "detect", lambda audio, *, keys: dataclasses.replace(heard, payload=None)
+        watermark, "detect", lambda audio, **_: dataclasses.replace(heard, payload=None)
     )
 
     found = verifier.verify(copy)
