@@ -114,11 +114,11 @@ def test_rows_are_named_once_and_rows_of_a_series_differ_in_strength() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, attack in ATTACKS.items() if attack.unit == "dB SNR"]
+    "name",
+    # A phone shapes what it records: nothing can be subtracted from a re-recording.
+    [name for name in ATTACKS if ATTACKS[name].unit == "dB SNR" and "rerecord" not in name],
 )
 def test_what_is_added_has_the_level_of_its_name(name: str) -> None:
-    if name.startswith("rerecord"):
-        pytest.skip("its noise goes through the phone; nothing of it can be subtracted")
     sound = clip(16_000, 1)
 
     added = ATTACKS[name](sound, other()).waveform - sound.waveform
