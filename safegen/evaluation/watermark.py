@@ -7,6 +7,7 @@ parts are in ``safegen.evaluation.watermarking``.
 """
 
 import json
+import math
 import os
 import sys
 import time
@@ -15,10 +16,14 @@ from typing import Final
 
 import click
 
+from detectors import watermark as ear
+from detectors.false_alarms import LEVELS
 from safegen import watermark
-from safegen.config import from_environment
+from safegen.config import Config, from_environment
 from safegen.errors import InputError
 from safegen.evaluation.attacks import ATTACKS, Attack, encodec
+from safegen.evaluation.metrics import wilson
+from safegen.evaluation.watermarking import calibration
 from safegen.evaluation.watermarking import clips as clips_
 from safegen.evaluation.watermarking.markers import Keyed, Marker, rivals
 from safegen.evaluation.watermarking.promises import LOCALIZED, PROMISES
@@ -35,6 +40,7 @@ from safegen.evaluation.watermarking.trials import (
 )
 
 _SAY_SECONDS: Final = 60.0
+_CALIBRATION_KEYS: Final = 50
 
 
 @click.command("watermark")
@@ -100,6 +106,19 @@ _SAY_SECONDS: Final = 60.0
     type=click.Path(dir_okay=False, path_type=Path),
     help="Finished trials are kept here.  [default: SAFEGEN_HOME/eval/watermark.jsonl]",
 )
+@click.option(
+    "--calibrate",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Count false alarms on these unmarked files, one folder a kind, and stop.",
+)
+@click.option(
+    "--windows",
+    type=click.IntRange(1),
+    default=2000,
+    show_default=True,
+    help="Ten-second windows for --calibrate; 50 keys each.",
+)
 def command(
     assets: Path | None,
     clips: int,
@@ -111,10 +130,14 @@ def command(
     strength: float,
     jobs: int,
     state: Path | None,
+    calibrate: Path | None,
+    windows: int,
 ) -> None:
     """Measure the watermark: heard and read after attacks, false alarms, quality, cost.
 
-    A run that was interrupted goes on where it stopped.
+    A run that was interrupted goes on where it stopped. With --calibrate, unmarked sound is
+    listened to under keys that marked nothing, and what is counted is kept in
+    SAFEGEN_HOME/calibration/watermark.json, which `generate`, `screen` and `verify` use.
 
     \b
     Exit status:
@@ -126,8 +149,13 @@ def command(
     \b
     Example:
       safegen eval watermark --assets ~/assets --attacks all --report watermark.html
+      safegen eval watermark --calibrate ~/recordings
     """
-    home = from_environment(os.environ).home
+    config = from_environment(os.environ)
+    home = config.home
+    if calibrate is not None:
+        _calibrate(calibrate, config, windows=windows, jobs=jobs)
+        return
     attacks = chosen(names, encodec_folder)
     if report is not None and report.suffix != ".html":
         raise InputError(f"{report}: reports are .html", remedy="Name it watermark.html.")
@@ -159,6 +187,35 @@ def command(
         unmeasured=_unmeasured(missing, encodec_folder, names),
     )
     _publish(figures, report)
+
+
+def _calibrate(folder: Path, config: Config, *, windows: int, jobs: int) -> None:
+    """Count false alarms and keep the table; the promise is broken by a single one."""
+    pieces = calibration.plan(folder, windows=windows)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    trials = config.home / "eval" / "watermark-calibration.jsonl"
+    found = calibration.scan(pieces, trials, keys=_CALIBRATION_KEYS, jobs=jobs)
+    with click.progressbar(found, len(pieces), "Unmarked files", file=sys.stderr) as bar:
+        heard = list(bar)
+    table = calibration.calibrated(heard, keys=_CALIBRATION_KEYS)
+    config.calibration.parent.mkdir(parents=True, exist_ok=True)
+    draft = config.calibration.with_suffix(".tmp")
+    draft.write_text(table.to_json() + "\n", encoding="utf-8")
+    draft.replace(config.calibration)
+    smallest = min(value for one in heard for value in one.log_p)
+    alarms = sum(tail.at_most[LEVELS.index(ear.DETECTION_P)] for tail in table.tails)
+    row = {
+        **json.loads(table.to_json()),
+        "windows": table.windows,
+        "false_alarms": alarms,
+        "high95": float(f"{wilson(alarms, table.windows).high:.3g}"),
+        "smallest_p": float(f"{math.exp(min(0.0, smallest)):.3g}"),
+        "inflation": round(table.inflation, 4),
+        "file": str(config.calibration),
+    }
+    click.echo(json.dumps(row, indent=1))
+    if alarms:
+        raise SystemExit(3)
 
 
 def chosen(names: str, encodec_folder: Path | None) -> list[Attack | Staged]:
