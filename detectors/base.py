@@ -42,6 +42,8 @@ class Match:
             correction for everything that was tried.
         semitones: Transposition of the query against the work, 0 if untested.
         speed: Query speed relative to the work, 1.0 if untested.
+        votes: Distinct keys or peaks of the work that were found again; 0 if not counted.
+        error_rate: Share of differing bits, in [0, 1]; None where the engine has no bits.
     """
 
     work_id: str
@@ -54,6 +56,8 @@ class Match:
     p_value: float
     semitones: float = 0.0
     speed: float = 1.0
+    votes: int = 0
+    error_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

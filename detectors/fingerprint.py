@@ -515,4 +515,6 @@ def _match(evidence: Evidence, index: WorkIndex) -> Match:
         score=max(0.0, 1.0 - 2.0 * evidence.error_rate),
         p_value=evidence.p_value,
         speed=evidence.speed,
+        votes=evidence.votes,
+        error_rate=evidence.error_rate,
     )
