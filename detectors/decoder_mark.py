@@ -35,6 +35,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import resample_poly
 
 from detectors.base import Interval, Waveform
+from detectors.tiles import unpredictable
 
 MELS: Final = 160
 TOP_HZ: Final = 16_000.0
@@ -295,7 +296,7 @@ def _listen(power: Power, rate: Rate) -> Grid:
     level = _tile_means(level, rate.tempo)
     level -= uniform_filter1d(level, 80, axis=0, mode="nearest")
     level -= uniform_filter1d(level, 9, axis=1, mode="nearest")
-    level = _unpredictable(level)
+    level = unpredictable(level, tile_frames=TILE_FRAMES)
     spread = uniform_filter1d(uniform_filter1d(level**2, 40, axis=0), 3, axis=1)
     # The running sum may end a rounding error below zero.
     return np.asarray(level / (np.sqrt(np.maximum(spread, 0.0)) + 0.05), dtype=np.float32)
@@ -325,27 +326,6 @@ def _tile_means(level: Grid, tempo: float) -> Grid:
     part = (starts - whole)[:, None]
     at = total[whole] * (1 - part) + total[whole + 1] * part
     return np.asarray((at[TILE_FRAMES:] - at[:-TILE_FRAMES]) / (TILE_FRAMES * frame), np.float32)
-
-
-def _unpredictable(level: Grid) -> Grid:
-    """Subtract from each tile what its four neighbors predict by least squares.
-
-    Held notes and harmonics say much about their neighbors, the signs nothing.
-    """
-    rows, columns = level.shape
-    padded = np.pad(level, ((TILE_FRAMES, TILE_FRAMES), (1, 1)), mode="edge")
-    around = [
-        padded[TILE_FRAMES + row : TILE_FRAMES + row + rows, 1 + column : 1 + column + columns]
-        for row, column in ((-TILE_FRAMES, 0), (TILE_FRAMES, 0), (0, -1), (0, 1))
-    ]
-    gram = np.array([[np.vdot(one, other) for other in around] for one in around], np.float64)
-    target = np.array([np.vdot(one, level) for one in around], np.float64)
-    ridge = 1e-3 * float(np.vdot(level, level)) + 1e-9
-    weights = np.linalg.solve(gram + ridge * np.eye(len(around)), target)
-    out = level.copy()
-    for weight, neighbor in zip(weights, around, strict=True):
-        out -= np.float32(weight) * neighbor
-    return out
 
 
 def _windows(frames: int) -> list[_Stretch]:

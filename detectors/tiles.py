@@ -101,7 +101,7 @@ class Spectrum:
         weight = _above_floor(level)
         level -= uniform_filter1d(level, 120, axis=0, mode="nearest")
         level -= uniform_filter1d(level, 11, axis=1, mode="nearest")
-        level = _unpredictable(level)
+        level = unpredictable(level, tile_frames=TILE_FRAMES)
         spread = uniform_filter1d(uniform_filter1d(level**2, 24, axis=0), 3, axis=1)
         # The running sum may end a rounding error below zero.
         level *= weight / (np.sqrt(np.maximum(spread, 0.0)) + 0.05)
@@ -205,16 +205,20 @@ def _above_floor(level: Grid) -> Grid:
     return np.asarray(_LEAST_WEIGHT + (1.0 - _LEAST_WEIGHT) * share, dtype=np.float32)
 
 
-def _unpredictable(level: Grid) -> Grid:
+def unpredictable(level: Grid, *, tile_frames: int) -> Grid:
     """Subtract from each tile what its four neighbors predict by least squares.
 
-    Held notes and harmonics say much about their neighbors, the key's signs nothing.
+    Held notes and harmonics say much about their neighbors, signs tossed by a key nothing.
+
+    Args:
+        level: Shape (frames, bands); row t is the tile that begins at frame t.
+        tile_frames: Frames of a tile, the distance of its neighbors in time.
     """
     rows, columns = level.shape
-    padded = np.pad(level, ((TILE_FRAMES, TILE_FRAMES), (1, 1)), mode="edge")
+    padded = np.pad(level, ((tile_frames, tile_frames), (1, 1)), mode="edge")
     around = [
-        padded[TILE_FRAMES + row : TILE_FRAMES + row + rows, 1 + column : 1 + column + columns]
-        for row, column in ((-TILE_FRAMES, 0), (TILE_FRAMES, 0), (0, -1), (0, 1))
+        padded[tile_frames + row : tile_frames + row + rows, 1 + column : 1 + column + columns]
+        for row, column in ((-tile_frames, 0), (tile_frames, 0), (0, -1), (0, 1))
     ]
     gram = np.array([[np.vdot(one, other) for other in around] for one in around], np.float64)
     target = np.array([np.vdot(one, level) for one in around], np.float64)
