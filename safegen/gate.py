@@ -207,9 +207,7 @@ class Gate:
             plan_tokens=np.zeros(0, np.int64),
             codes=np.zeros((0, 0), np.int64),
         )
-        self._check(case, "watermark", lambda: self._refuse_marked(audio))
-        if case.checks["watermark"].outcome is Outcome.PASS:
-            del case.checks["watermark"]  # no mark yet: the real check is the read-back
+        self._refuse_marked(case, audio, search=True)
         return self._judge(case, generation, out=out, file_format=file_format)
 
     def generate(
@@ -231,6 +229,7 @@ class Gate:
             return self._refuse(case, early, audio=None)
         with _timed(case, "generate"):
             generation = generator.generate(request, progress=progress)
+        self._refuse_marked(case, generation.audio, search=False)
         self._on_step("generated")
         return self._judge(case, generation, out=out, file_format=file_format)
 
@@ -399,16 +398,25 @@ class Gate:
             raise ValueError(msg)
         return policy.judge_synthetic(self._policy, case.synthetic, marked=marked)
 
-    def _refuse_marked(self, audio: Audio) -> CheckResult:
-        finding = watermark.detect(audio, keys=self.mark_keys, inflation=self._inflation)
-        if not finding.detected:
-            return CheckResult(name="watermark", outcome=Outcome.PASS, detail="not marked yet")
-        return CheckResult(
-            name="watermark",
-            outcome=Outcome.FAIL,
-            score=finding.p_value,
-            detail="the sound carries our mark already; marking twice would hide its origin",
-        )
+    def _refuse_marked(self, case: _Case, audio: Audio, *, search: bool) -> None:
+        """Fail the watermark check of a sound that carries our mark already."""
+
+        def hear() -> CheckResult:
+            finding = watermark.detect(
+                audio, keys=self.mark_keys, search=search, inflation=self._inflation
+            )
+            if not finding.detected:
+                return CheckResult(name="watermark", outcome=Outcome.PASS, detail="not marked yet")
+            return CheckResult(
+                name="watermark",
+                outcome=Outcome.FAIL,
+                score=finding.p_value,
+                detail="the sound carries our mark already; marking twice would hide its origin",
+            )
+
+        self._check(case, "watermark", hear)
+        if case.checks["watermark"].outcome is Outcome.PASS:
+            del case.checks["watermark"]  # no mark yet: the real check is the read-back
 
     # 5 ------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The gate, on real parts: what it releases, what it refuses, and what it leaves behind."""
 
+import dataclasses
 import json
 import stat
 from collections.abc import Iterator
@@ -162,6 +163,25 @@ def test_a_sound_that_is_marked_already_is_not_marked_again(gate: Gate, tmp_path
 
     with pytest.raises(ReleaseBlockedError, match=r"blocked by R7.*carries our mark"):
         gate.release(again.waveform, again.sample_rate, out=tmp_path, generator="Tones")
+
+
+def test_a_generator_that_hands_out_marked_sound_is_refused_and_logged(
+    gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Audio-to-audio on one of our own releases, with too little changed.
+    marked = watermark.embed(tones(6), payload=5, key=gate.mark_key.secret)
+    made = _Tones().generate(Request(prompt="tones", seconds=6.0, seed=1))
+    monkeypatch.setattr(
+        _Tones, "generate", lambda *_, **__: dataclasses.replace(made, audio=marked)
+    )
+
+    release = gate.generate(_Tones(), Request(prompt="tones", seconds=6.0, seed=1), out=tmp_path)
+
+    assert not release.is_released
+    worst = release.judgement.decision.reasons[0]
+    assert worst.rule == "R7"
+    assert "carries our mark already" in worst.problem
+    assert release.position >= 0
 
 
 def test_a_check_that_breaks_blocks_in_strict(
