@@ -39,6 +39,7 @@ class Companion(StrEnum):
     NONE = "none"
     BABBLE = "babble"
     MUSIC = "music"
+    SPEECH = "speech"
     NEIGHBOR = "neighbor"
 
 

@@ -9,7 +9,7 @@ import io
 import numpy as np
 
 from safegen.audio import Audio, resample
-from safegen.evaluation.attacks.base import fit
+from safegen.evaluation.attacks.base import fit, like
 from safegen.evaluation.attacks.ffmpeg import CODECS, decode, encode
 
 
@@ -38,6 +38,19 @@ def through_codec(audio: Audio, codec: str, *, bitrate: int) -> Audio:
     data = encode(resample(audio, rate), facts, bitrate=bitrate)
     decoded = resample(decode(data, audio.waveform.shape[0]), audio.sample_rate)
     return fit(decoded.waveform, audio)
+
+
+def through_mono_codec(audio: Audio, codec: str, *, bitrate: int) -> Audio:
+    """Mix to mono, encode and decode, and play the one channel on all.
+
+    Args:
+        audio: Any channels.
+        codec: A name in ``CODECS``.
+        bitrate: In bit/s.
+    """
+    mono = like(audio.waveform.mean(axis=0, keepdims=True), audio)
+    decoded = through_codec(mono, codec, bitrate=bitrate)
+    return like(np.repeat(decoded.waveform, audio.waveform.shape[0], axis=0), audio)
 
 
 def through_vorbis(audio: Audio, *, quality: float) -> Audio:

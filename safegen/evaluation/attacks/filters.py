@@ -50,6 +50,16 @@ def random_equalizer(audio: Audio, *, level_db: float) -> Audio:
     return _equalize(audio, lambda octaves: np.interp(octaves, centers, gains))
 
 
+def shelves(audio: Audio, *, level_db: float) -> Audio:
+    """Turn up below 250 Hz and down above 4 kHz, by the whole level one octave farther.
+
+    As the two knobs of a simple amplifier; levels are in dB over octaves.
+    """
+    octaves = np.log2([0.125, 0.25, 4.0, 8.0])
+    gains = [level_db, 0.0, 0.0, -level_db]
+    return _equalize(audio, lambda at: np.interp(at, octaves, gains))
+
+
 def phase_shift(audio: Audio, *, degrees: float) -> Audio:
     """Turn the phase of every frequency by the same angle; magnitudes stay."""
     samples = audio.waveform.shape[1]

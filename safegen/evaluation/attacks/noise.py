@@ -28,6 +28,13 @@ def mix(audio: Audio, *, other: Audio, snr_db: float) -> Audio:
     return add_below(audio, matched(other, audio, samples=samples), snr_db)
 
 
+def under(audio: Audio, *, other: Audio, snr_db: float) -> Audio:
+    """Mix as ``mix`` does and turn both down together where they would pass full scale."""
+    mixed = mix(audio, other=other, snr_db=snr_db)
+    peak = float(np.abs(mixed.waveform).max(initial=0.0))
+    return like(mixed.waveform * min(1.0, 0.99 / max(peak, 1e-9)), audio)
+
+
 def babble(voices: Sequence[Audio]) -> Audio:
     """Add voices up, each equally loud: many people who talk at once.
 

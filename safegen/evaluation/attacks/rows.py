@@ -70,6 +70,15 @@ def _codecs() -> list[Attack]:
             )
             for quality in (5, 3, 1)
         ),
+        _row(
+            Kind.CODEC,
+            "opus-12k-mono",
+            "Opus, mono",
+            partial(codecs.through_mono_codec, codec="opus", bitrate=12_000),
+            "Opus, mixed to mono, 12 kbit/s",
+            strength=12,
+            unit="kbit/s",
+        ),
     ]
 
 
@@ -85,7 +94,7 @@ def _noises() -> list[Attack]:
             unit="dB SNR",
         )
         for prefix, series, function, levels in (
-            ("noise", "white noise", noise.white_noise, (40, 30, 20)),
+            ("noise", "white noise", noise.white_noise, (40, 30, 20, 10, 0)),
             ("pink", "pink noise", noise.pink_noise, (30, 20)),
         )
         for snr in levels
@@ -107,6 +116,19 @@ def _noises() -> list[Attack]:
         )
         for snr in levels
     ]
+    spoken = [
+        _row(
+            Kind.MIX,
+            f"under-speech-{-snr}db",
+            "under speech",
+            partial(noise.under, snr_db=float(snr)),
+            f"under speech {-snr} dB louder" if snr else "under speech, equally loud",
+            strength=snr,
+            unit="dB SNR",
+            companion=Companion.SPEECH,
+        )
+        for snr in (0, -6, -12)
+    ]
     spliced = _row(
         Kind.MIX,
         "splice-4s",
@@ -118,7 +140,7 @@ def _noises() -> list[Attack]:
         companion=Companion.NEIGHBOR,
         keeps_length=False,
     )
-    return [*found, *mixes, spliced]
+    return [*found, *mixes, *spoken, spliced]
 
 
 def _filters() -> list[Attack]:
@@ -133,7 +155,7 @@ def _filters() -> list[Attack]:
                 strength=cutoff,
                 unit="Hz",
             )
-            for cutoff in (5000, 3500, 2000)
+            for cutoff in (5000, 4000, 3500, 2000, 1500)
         ),
         *(
             _row(
@@ -206,6 +228,15 @@ def _filters() -> list[Attack]:
                 unit="dB",
             )
             for most in (6, 12)
+        ),
+        _row(
+            Kind.FILTER,
+            "shelves-8db",
+            "shelves",
+            partial(filters.shelves, level_db=8.0),
+            "bass turned up by 8 dB, treble down by 8 dB",
+            strength=8,
+            unit="dB",
         ),
         _row(
             Kind.FILTER,
@@ -456,7 +487,7 @@ def _paces() -> list[Attack]:
             )
             for word, suffix, series, function, factors in (
                 ("speed", "", "speed", time.speed, _SPEEDS),
-                ("tempo", "", "tempo (atempo)", time.tempo, _TEMPOS),
+                ("tempo", "", "tempo (atempo)", time.tempo, _FINE_TEMPOS),
                 ("tempo", "-vocoder", "tempo (phase vocoder)", time.vocoder_tempo, _TEMPOS),
             )
             for factor in factors
@@ -476,6 +507,18 @@ def _paces() -> list[Attack]:
                 ("-vocoder", "pitch (phase vocoder)", time.vocoder_pitch),
             )
             for semitones in (-2, -1, 1, 2)
+        ),
+        *(
+            _row(
+                Kind.TIME,
+                f"pitch{cents:+d}c",
+                "pitch (atempo)",
+                partial(time.pitch, semitones=cents / 100),
+                f"pitch (atempo), {cents:+d} cents",
+                strength=cents / 100,
+                unit="semitones",
+            )
+            for cents in (-50, -25, 25, 50)
         ),
     ]
 
@@ -506,8 +549,9 @@ def _vocoders() -> list[Attack]:
     ]
 
 
-_SPEEDS: Final = (0.90, 0.93, 0.95, 0.98, 1.02, 1.05, 1.10)
+_SPEEDS: Final = (0.90, 0.93, 0.95, 0.96, 0.98, 0.99, 1.01, 1.02, 1.04, 1.05, 1.10)
 _TEMPOS: Final = (0.90, 0.95, 0.98, 1.02, 1.05, 1.10)
+_FINE_TEMPOS: Final = tuple(sorted({*_TEMPOS, 0.96, 0.99, 1.01, 1.04}))
 
 ATTACKS: Final[Mapping[str, Attack]] = {
     attack.name: attack

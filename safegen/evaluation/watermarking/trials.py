@@ -19,7 +19,7 @@ from typing import Final
 from safegen.audio import Audio
 from safegen.evaluation.attacks import ATTACKS, Attack, Companion, babble, encodec
 from safegen.evaluation.quality import pesq_wideband, snr_db, visqol
-from safegen.evaluation.watermarking.clips import ClipSpec, load_clip, others
+from safegen.evaluation.watermarking.clips import ClipSpec, Kind, load_clip, others
 from safegen.evaluation.watermarking.markers import Heard, Keyed, Marker, payload_of
 from safegen.evaluation.watermarking.promises import LOCALIZED
 from safegen.evaluation.watermarking.staged import OTHER_COPY, STAGED, Scene, Staged
@@ -297,7 +297,14 @@ def _companion(companion: Companion, scene: Scene) -> Audio | None:
     if companion is Companion.BABBLE:
         voices = others(scene.specs, scene.place, "speech", _VOICES)
         return babble([load_clip(spec) for spec in voices]) if voices else scene.clean
-    wanted = "music" if companion is Companion.MUSIC else kind
+    # An overlay of music or speech is named; the neighbor of a splice is of the same kind.
+    wanted: Kind = (
+        "music"
+        if companion is Companion.MUSIC
+        else "speech"
+        if companion is Companion.SPEECH
+        else kind
+    )
     found = others(scene.specs, scene.place, wanted, 1)
     return load_clip(found[0]) if found else babble([_reversed(scene.clean)])
 

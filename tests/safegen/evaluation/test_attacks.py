@@ -284,7 +284,37 @@ def test_a_companion_that_is_missing_is_asked_for() -> None:
 def test_attacks_with_a_companion_are_marked_as_such() -> None:
     named = {name for name, attack in ATTACKS.items() if attack.companion is not Companion.NONE}
 
-    assert named == {"babble-20db", "babble-10db", "music-10db", "music-0db", "splice-4s"}
+    assert named == {
+        *("babble-20db", "babble-10db", "music-10db", "music-0db", "splice-4s"),
+        *("under-speech-0db", "under-speech-6db", "under-speech-12db"),
+    }
+
+
+def test_speech_is_as_much_louder_as_the_name_says_and_nothing_clips() -> None:
+    music, speech = tone(440), tone(1_700)
+
+    mixed = ATTACKS["under-speech-12db"](music, speech)
+
+    size = np.abs(np.fft.rfft(mixed.waveform[0]))
+    assert 20 * np.log10(size[1_700 * 3] / size[440 * 3]) == pytest.approx(12, abs=0.1)
+    assert np.abs(mixed.waveform).max() < 1.0
+
+
+def test_shelves_turn_the_bass_up_and_the_treble_down_and_leave_the_middle() -> None:
+    change = {
+        hertz: level_db(ATTACKS["shelves-8db"](tone(hertz, sample_rate=44_100)))
+        - level_db(tone(hertz, sample_rate=44_100))
+        for hertz in (60, 1_000, 12_000)
+    }
+
+    assert change == pytest.approx({60: 8.0, 1_000: 0.0, 12_000: -8.0}, abs=0.2)
+
+
+def test_a_mono_codec_leaves_no_difference_between_the_channels() -> None:
+    after = ATTACKS["opus-12k-mono"](clip(48_000, 2)).waveform
+
+    assert np.array_equal(after[0], after[1])
+    assert np.abs(after).max() > 0.05
 
 
 def test_babble_holds_every_voice_equally_loud() -> None:
