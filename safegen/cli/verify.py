@@ -78,13 +78,16 @@ def verify(files: tuple[Path, ...], offline: bool, explain: bool, format_: str) 
 
 def _text(found: "Verification", *, explain: bool) -> str:
     from safegen.policy import p_text
+    from safegen.watermark import day_of_epoch
 
     lines = [f"{found.verdict.value}: {found.file}", f"  {found.reason}"]
     if explain:
         mark, manifest = found.mark, found.manifest
         marked = f"{mark.payload:016x}" if mark.payload is not None else "none"
+        day = day_of_epoch(mark.epoch or 0)
         lines += [
             f"  watermark   {marked} (p {p_text(mark.p_value)}, key {mark.key_id or '-'})"
+            + (f", marked on {day}" if day else "")
             + _played(mark.speed, mark.semitones),
             *(
                 f"    {i.start_seconds:.1f}-{i.end_seconds:.1f} s, z = {i.score:.1f}"

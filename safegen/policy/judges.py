@@ -388,4 +388,4 @@ def judge_readback(policy: Policy, agreement: float) -> CheckResult:
 
 def p_text(p_value: float) -> str:
     """Write a p-value for people; no chance is ever exactly 0."""
-    return "< 1e-300" if p_value == 0.0 else f"= {p_value:.1e}"
+    return "< 1e-299" if p_value < 1e-299 else f"= {p_value:.1e}"
