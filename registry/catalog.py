@@ -5,6 +5,10 @@ nothing. Nothing is deleted: ``remove_work`` leaves a tombstone, and a removed w
 comes back only on purpose (``revive``), so that re-running an import over a folder
 never undoes a takedown. Every change gets a number in ``catalog_changes``, from
 which indexes are kept up to date.
+
+Questions may be asked as of an earlier moment: ``as_of`` answers with the works, shares
+and licenses that were on record then. Share changes and new licenses are appended, and
+a work's presence is read from the change log, so no later change rewrites the answer.
 """
 
 import unicodedata
@@ -18,9 +22,21 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from registry.errors import ConflictError, InvalidError, NotFoundError
-from registry.licensing import LicenseRow, NewLicense, covers, license_id, license_row
-from registry.scope import AuditScope, covered_works
+from registry.licensing import (
+    WORLD,
+    LicenseRow,
+    NewLicense,
+    covers,
+    holds,
+    is_inside,
+    license_id,
+    license_row,
+    refuse_territories,
+    refuse_window,
+)
+from registry.scope import AuditScope, covered_works, rights_known
 from registry.tables import (
+    WORK_SOURCES,
     CatalogChange,
     Fingerprint,
     License,
@@ -51,10 +67,25 @@ class NewFingerprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRight:
-    """Who holds how much of a work, in (0, 100] percent."""
+    """Who holds how much of a work.
+
+    Attributes:
+        rights_holder: Not empty; one name is one rights-holder, whatever its case.
+        share_percent: In (0, 100].
+        ipi: Empty or 11 digits.
+        isni: Empty or 16 characters without spaces.
+        territories: Country codes, or "*" with exclusions such as "-US".
+        valid_from: Aware, inclusive; None is the moment at which it is recorded.
+        valid_until: Aware, exclusive; None is open-ended.
+    """
 
     rights_holder: str
     share_percent: float = 100.0
+    ipi: str = ""
+    isni: str = ""
+    territories: tuple[str, ...] = (WORLD,)
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +94,15 @@ class NewWork:
 
     Attributes:
         title: Not empty.
-        rights: At least one; the shares add up to at most 100.
+        rights: At least one; nowhere and at no time do the shares exceed 100.
         licenses: May be empty: then nothing is allowed with the work.
         seconds: Length of the recording, > 0.
         content_sha256: Of the file's bytes, lower-case hex.
         source_name: The file's name, for people.
         isrc: Empty or 12 characters without hyphens.
         iswc: Empty or as registered.
+        musicbrainz_id: Of the recording; empty or a UUID in lower case.
+        source: "audio" if the file was here, "fingerprint" if only fingerprints were sent.
     """
 
     title: str
@@ -82,6 +115,8 @@ class NewWork:
     artist: str = ""
     isrc: str = ""
     iswc: str = ""
+    musicbrainz_id: str = ""
+    source: str = "audio"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,16 +136,33 @@ class AddedWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RightRow:
-    """A rights-holder of one work."""
+    """A rights-holder of one work; fields as in ``NewRight``.
+
+    Attributes:
+        ended_at: When a later share replaced it, None if none had by then.
+    """
 
     rights_holder_id: str
     rights_holder: str
     share_percent: float
+    valid_from: datetime
+    valid_until: datetime | None
+    recorded_at: datetime
+    ended_at: datetime | None = None
+    ipi: str = ""
+    isni: str = ""
+    territories: tuple[str, ...] = (WORLD,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkRow:
-    """A work with its rights and licenses; ``removed_at`` is None while it is in force."""
+    """A work with its rights and licenses, as on record when it was asked about.
+
+    Attributes:
+        removed_at: None while it is in force.
+        rights: Shares on record, largest first.
+        licenses: Replaced ones too, with the end that this put to them.
+    """
 
     work_id: str
     title: str
@@ -124,11 +176,13 @@ class WorkRow:
     removed_at: datetime | None
     rights: tuple[RightRow, ...]
     licenses: tuple[LicenseRow, ...]
+    musicbrainz_id: str = ""
+    source: str = "audio"
 
     @property
     def rights_holder(self) -> str:
         """Name the holders, largest share first, for one line of text."""
-        return ", ".join(right.rights_holder for right in self.rights)
+        return ", ".join(dict.fromkeys(right.rights_holder for right in self.rights))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,15 +225,15 @@ def add_work(session: Session, work: NewWork, *, at: datetime, revive: bool = Fa
         session: A writer's.
         work: What to add.
         at: Now, aware.
-        revive: Bring a removed work back under its old id, with the licenses given
-            here in place of the old ones.
+        revive: Bring a removed work back under its old id, with the shares and licenses
+            given here in place of the old ones.
 
     Raises:
         InvalidError: If a value has the wrong form.
         ConflictError: If the recording is there under other rights-holders, or was
             removed and ``revive`` is not set.
     """
-    _refuse_malformed(work)
+    _refuse_malformed(work, at)
     found = session.scalar(select(Work).where(Work.content_sha256 == work.content_sha256))
     if found is None:
         return _insert(session, work, at)
@@ -189,6 +243,8 @@ def add_work(session: Session, work: NewWork, *, at: datetime, revive: bool = Fa
     _refuse_other_holders(row, work)
     found.removed_at = None
     relicense(session, found.id, work.licenses, at=at)
+    if _shares(row.rights) != _shares(work.rights):
+        reassign(session, found.id, work.rights, at=at)
     _log_change(session, "added", found.id, at)
     return AddedWork(work_id=found.id, created=True)
 
@@ -206,7 +262,7 @@ def compare(row: WorkRow, work: NewWork) -> AddedWork:
             "Give --revive to bring it back."
         )
         raise ConflictError(msg)
-    terms = {license_.terms_sha256 for license_ in row.licenses}
+    terms = {license_.terms_sha256 for license_ in row.licenses if license_.ended_at is None}
     differs = any(new.terms_digest() not in terms for new in work.licenses)
     return AddedWork(work_id=row.work_id, created=False, license_differs=differs)
 
@@ -230,7 +286,8 @@ def relicense(
 ) -> None:
     """Let every license in force or to come end at ``at``, and record new ones.
 
-    What was allowed before ``at`` stays on record, so past decisions can be replayed.
+    The windows stay as they were, so past decisions can be replayed, also those about a
+    future that has changed since.
 
     Raises:
         NotFoundError: If there is no such work.
@@ -238,23 +295,53 @@ def relicense(
     if session.get(Work, work_id) is None:
         raise NotFoundError(_no_work(work_id, was_removed=False))
     for row in session.scalars(select(License).where(License.work_id == work_id)):
-        if row.valid_until is None or row.valid_until > at:
-            row.valid_until = max(at, row.valid_from)
+        if row.ended_at is None and (row.valid_until is None or row.valid_until > at):
+            row.ended_at = at
     _insert_licenses(session, work_id, licenses, at)
     _log_change(session, "relicensed", work_id, at)
     session.flush()
 
 
-def get_work(session: Session, work_id: str) -> WorkRow:
-    """Read one work, removed or not.
+def reassign(session: Session, work_id: str, rights: tuple[NewRight, ...], *, at: datetime) -> None:
+    """Let every share on record end at ``at``, and record who holds the work from then on.
 
     Raises:
         NotFoundError: If there is no such work.
+        InvalidError: If there is no share, or they exceed 100 percent somewhere.
+    """
+    if session.get(Work, work_id) is None:
+        raise NotFoundError(_no_work(work_id, was_removed=False))
+    _refuse_shares(work_id, rights, at)
+    on_record = select(WorkRight).where(WorkRight.work_id == work_id, rights_known(None))
+    for row in session.scalars(on_record):
+        row.ended_at = at
+    session.flush()
+    _insert_rights(session, work_id, rights, at)
+    _log_change(session, "relicensed", work_id, at)
+    session.flush()
+
+
+def get_work(session: Session, work_id: str, *, as_of: datetime | None = None) -> WorkRow:
+    """Read one work, removed or not.
+
+    Args:
+        session: A reader's.
+        work_id: The work.
+        as_of: Answer with what was on record at this moment; None is now.
+
+    Raises:
+        NotFoundError: If there is no such work, or there was none yet.
     """
     work = session.get(Work, work_id)
     if work is None:
         raise NotFoundError(_no_work(work_id, was_removed=False))
-    return _rows(session, [work])[0]
+    if as_of is not None and not _presence(session, [work_id], as_of):
+        msg = (
+            f"{work_id}: not in the catalog on {as_of:%Y-%m-%dT%H:%M:%SZ}, "
+            f"it was added on {work.added_at:%Y-%m-%dT%H:%M:%SZ}"
+        )
+        raise NotFoundError(msg)
+    return _rows(session, [work], as_of=as_of)[0]
 
 
 def find_by_sha256(session: Session, content_sha256: str) -> WorkRow | None:
@@ -266,11 +353,16 @@ def find_by_sha256(session: Session, content_sha256: str) -> WorkRow | None:
 def list_works(
     session: Session, scope: AuditScope, *, include_removed: bool = False
 ) -> tuple[WorkRow, ...]:
-    """List the works in a scope, by artist, title and id."""
+    """List the works in a scope, by artist, title and id, as of the scope's moment."""
     query = select(Work).where(covered_works(scope)).order_by(Work.artist, Work.title, Work.id)
-    if not include_removed:
-        query = query.where(Work.removed_at.is_(None))
-    return tuple(_rows(session, list(session.scalars(query))))
+    if scope.as_of is None:
+        if not include_removed:
+            query = query.where(Work.removed_at.is_(None))
+        return tuple(_rows(session, list(session.scalars(query))))
+    known = select(CatalogChange.work_id).where(CatalogChange.at <= scope.as_of)
+    works = list(session.scalars(query.where(Work.id.in_(known))))
+    rows = _rows(session, works, as_of=scope.as_of)
+    return tuple(row for row in rows if include_removed or row.removed_at is None)
 
 
 def find_rights_holder(session: Session, name: str) -> str:
@@ -332,7 +424,13 @@ def changes_since(session: Session, sequence: int) -> tuple[ChangeRow, ...]:
 
 
 def license_in_force(
-    session: Session, work_id: str, *, at: datetime, territory: str, use: str
+    session: Session,
+    work_id: str,
+    *,
+    at: datetime,
+    territory: str,
+    use: str,
+    as_of: datetime | None = None,
 ) -> LicenseRow | None:
     """Find a license that allows ``use`` of a work in ``territory`` at the moment ``at``.
 
@@ -344,10 +442,12 @@ def license_in_force(
         at: Aware; windows are half-open, so a license is no longer in force at its end.
         territory: ISO 3166-1 alpha-2, or "*" to ask for the whole world.
         use: One of ``registry.licensing.USES``.
+        as_of: Only licenses on record at this moment count, and only what was known of
+            them then; None is now.
     """
     fitting = [
         row
-        for row in _licenses(session, work_id)
+        for row in _licenses(session, work_id, as_of)
         if covers(row, at=at, territory=territory, use=use)
     ]
     fitting.sort(key=lambda row: (row.valid_until is not None, _negative_end(row), row.license_id))
@@ -361,7 +461,7 @@ def names(session: Session) -> tuple[str, ...]:
         select(RightsHolder.name)
         .join(WorkRight, WorkRight.rights_holder_id == RightsHolder.id)
         .join(Work, Work.id == WorkRight.work_id)
-        .where(Work.removed_at.is_(None))
+        .where(Work.removed_at.is_(None), rights_known(None))
     )
     return tuple(sorted(set(session.scalars(artists)) | set(session.scalars(holders))))
 
@@ -388,7 +488,7 @@ def stats(session: Session) -> CatalogStats:
         works=int(works),
         removed=int(session.scalar(select(func.count(Work.id)).where(~in_force)) or 0),
         seconds=float(seconds),
-        rights_holders=int(session.scalar(holders.where(in_force)) or 0),
+        rights_holders=int(session.scalar(holders.where(in_force, rights_known(None))) or 0),
         artists=int(artists),
         fingerprints=int(fingerprints),
         fingerprint_bytes=int(size),
@@ -405,6 +505,8 @@ def _insert(session: Session, new: NewWork, at: datetime) -> AddedWork:
             artist=new.artist,
             isrc=new.isrc,
             iswc=new.iswc,
+            musicbrainz_id=new.musicbrainz_id,
+            source=new.source,
             seconds=new.seconds,
             content_sha256=new.content_sha256,
             source_name=new.source_name,
@@ -413,20 +515,54 @@ def _insert(session: Session, new: NewWork, at: datetime) -> AddedWork:
         )
     )
     session.flush()
-    for right in new.rights:
-        holder = rights_holder_id(right.rights_holder)
-        if session.get(RightsHolder, holder) is None:
-            session.add(RightsHolder(id=holder, name=_plain(right.rights_holder), created_at=at))
-            session.flush()
-        session.add(
-            WorkRight(work_id=work_id, rights_holder_id=holder, share_percent=right.share_percent)
-        )
+    _insert_rights(session, work_id, new.rights, at)
     _insert_licenses(session, work_id, new.licenses, at)
     for print_ in new.fingerprints:
         session.add(Fingerprint(work_id=work_id, engine=print_.engine, items=print_.items))
     _log_change(session, "added", work_id, at)
     session.flush()
     return AddedWork(work_id=work_id, created=True)
+
+
+def _insert_rights(
+    session: Session, work_id: str, rights: tuple[NewRight, ...], at: datetime
+) -> None:
+    for right in rights:
+        session.add(
+            WorkRight(
+                work_id=work_id,
+                rights_holder_id=_holder(session, right, at),
+                share_percent=right.share_percent,
+                territories=list(right.territories),
+                valid_from=right.valid_from or at,
+                valid_until=right.valid_until,
+                recorded_at=at,
+            )
+        )
+    session.flush()
+
+
+def _holder(session: Session, right: NewRight, at: datetime) -> str:
+    """Name the rights-holder's id, made if need be; identifiers are learned, never replaced."""
+    holder_id = rights_holder_id(right.rights_holder)
+    holder = session.get(RightsHolder, holder_id)
+    if holder is None:
+        holder = RightsHolder(
+            id=holder_id, name=_plain(right.rights_holder), ipi="", isni="", created_at=at
+        )
+        session.add(holder)
+    for name, given in (("ipi", right.ipi), ("isni", right.isni)):
+        known = getattr(holder, name)
+        if given and known and given != known:
+            msg = (
+                f"{right.rights_holder}: the {name.upper()} {given} is not {known}, under which "
+                "this rights-holder is known\nTell two holders of one name apart by their names."
+            )
+            raise ConflictError(msg)
+        if given:
+            setattr(holder, name, given)
+    session.flush()
+    return holder_id
 
 
 def _insert_licenses(
@@ -444,6 +580,8 @@ def _insert_licenses(
                 valid_from=new.valid_from or at,
                 valid_until=new.valid_until,
                 recorded_at=at,
+                obligations=list(new.obligations),
+                attribution_text=new.attribution_text,
             )
         )
     session.flush()
@@ -454,21 +592,19 @@ def _log_change(session: Session, event: str, work_id: str, at: datetime) -> Non
     session.flush()
 
 
-def _rows(session: Session, works: list[Work]) -> list[WorkRow]:
-    """Read rights and licenses of many works with two queries."""
+def _rows(session: Session, works: list[Work], *, as_of: datetime | None = None) -> list[WorkRow]:
+    """Read rights and licenses of many works with a few queries."""
     ids = [work.id for work in works]
     rights: dict[str, list[RightRow]] = {}
     licenses: dict[str, list[LicenseRow]] = {}
+    removed = {work.id: work.removed_at for work in works}
     for chunk in (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)):
-        for right, name in session.execute(_rights_of(chunk)):
-            row = RightRow(
-                rights_holder_id=right.rights_holder_id,
-                rights_holder=name,
-                share_percent=right.share_percent,
-            )
-            rights.setdefault(right.work_id, []).append(row)
-        for license_ in session.scalars(_licenses_of(chunk)):
-            licenses.setdefault(license_.work_id, []).append(license_row(license_))
+        for right, holder in session.execute(_rights_of(chunk, as_of)):
+            rights.setdefault(right.work_id, []).append(_right_row(right, holder, as_of))
+        for license_ in session.scalars(_licenses_of(chunk, as_of)):
+            licenses.setdefault(license_.work_id, []).append(license_row(license_, as_of=as_of))
+        if as_of is not None:
+            removed |= _presence(session, chunk, as_of)
     return [
         WorkRow(
             work_id=work.id,
@@ -476,11 +612,13 @@ def _rows(session: Session, works: list[Work]) -> list[WorkRow]:
             artist=work.artist,
             isrc=work.isrc,
             iswc=work.iswc,
+            musicbrainz_id=work.musicbrainz_id,
+            source=work.source,
             seconds=work.seconds,
             content_sha256=work.content_sha256,
             source_name=work.source_name,
             added_at=work.added_at,
-            removed_at=work.removed_at,
+            removed_at=removed[work.id],
             rights=tuple(rights.get(work.id, ())),
             licenses=tuple(licenses.get(work.id, ())),
         )
@@ -488,43 +626,72 @@ def _rows(session: Session, works: list[Work]) -> list[WorkRow]:
     ]
 
 
-def _rights_of(work_ids: list[str]) -> "Select[WorkRight, str]":
+def _right_row(right: WorkRight, holder: RightsHolder, as_of: datetime | None) -> RightRow:
+    is_future = as_of is not None and right.ended_at is not None and right.ended_at > as_of
+    return RightRow(
+        rights_holder_id=right.rights_holder_id,
+        rights_holder=holder.name,
+        share_percent=right.share_percent,
+        valid_from=right.valid_from,
+        valid_until=right.valid_until,
+        recorded_at=right.recorded_at,
+        ended_at=None if is_future else right.ended_at,
+        ipi=holder.ipi,
+        isni=holder.isni,
+        territories=tuple(right.territories),
+    )
+
+
+def _presence(session: Session, work_ids: list[str], as_of: datetime) -> dict[str, datetime | None]:
+    """Tell when each work that was known at ``as_of`` had been removed, None if it had not."""
+    query = (
+        select(CatalogChange)
+        .where(
+            CatalogChange.work_id.in_(work_ids),
+            CatalogChange.event.in_(("added", "removed")),
+            CatalogChange.at <= as_of,
+        )
+        .order_by(CatalogChange.sequence)
+    )
+    return {
+        row.work_id: row.at if row.event == "removed" else None for row in session.scalars(query)
+    }
+
+
+def _rights_of(work_ids: list[str], as_of: datetime | None) -> "Select[WorkRight, RightsHolder]":
     return (
-        select(WorkRight, RightsHolder.name)
+        select(WorkRight, RightsHolder)
         .join(RightsHolder, RightsHolder.id == WorkRight.rights_holder_id)
-        .where(WorkRight.work_id.in_(work_ids))
-        .order_by(WorkRight.work_id, WorkRight.share_percent.desc(), RightsHolder.name)
+        .where(WorkRight.work_id.in_(work_ids), rights_known(as_of))
+        .order_by(
+            WorkRight.work_id, WorkRight.share_percent.desc(), RightsHolder.name, WorkRight.id
+        )
     )
 
 
-def _licenses_of(work_ids: list[str]) -> "Select[License]":
-    return (
-        select(License)
-        .where(License.work_id.in_(work_ids))
-        .order_by(License.work_id, License.recorded_at, License.id)
-    )
+def _licenses_of(work_ids: list[str], as_of: datetime | None) -> "Select[License]":
+    """Ended licenses stay on the list: what they allowed until then is still so."""
+    query = select(License).where(License.work_id.in_(work_ids))
+    if as_of is not None:
+        query = query.where(License.recorded_at <= as_of)
+    return query.order_by(License.work_id, License.recorded_at, License.id)
 
 
-def _licenses(session: Session, work_id: str) -> tuple[LicenseRow, ...]:
-    return tuple(license_row(row) for row in session.scalars(_licenses_of([work_id])))
+def _licenses(session: Session, work_id: str, as_of: datetime | None) -> tuple[LicenseRow, ...]:
+    rows = session.scalars(_licenses_of([work_id], as_of))
+    return tuple(license_row(row, as_of=as_of) for row in rows)
 
 
 def _negative_end(row: LicenseRow) -> float:
     return -row.valid_until.timestamp() if row.valid_until else 0.0
 
 
-def _refuse_malformed(work: NewWork) -> None:
+def _refuse_malformed(work: NewWork, at: datetime) -> None:
     name = work.source_name or work.title
     if not work.title.strip():
         msg = f"{name}: a work needs a title"
         raise InvalidError(msg)
-    if not work.rights or any(not _plain(right.rights_holder) for right in work.rights):
-        msg = f"{name}: a work needs a rights-holder"
-        raise InvalidError(msg)
-    total = sum(right.share_percent for right in work.rights)
-    if total > 100.0 + 1e-6 or any(right.share_percent <= 0 for right in work.rights):
-        msg = f"{name}: shares must be > 0 and add up to at most 100 percent, not {total:g}"
-        raise InvalidError(msg)
+    _refuse_shares(name, work.rights, at)
     if not work.seconds > 0:
         msg = f"{name}: a work must be longer than {work.seconds:g} s"
         raise InvalidError(msg)
@@ -533,6 +700,12 @@ def _refuse_malformed(work: NewWork) -> None:
         raise InvalidError(msg)
     if work.isrc != "" and not is_isrc(work.isrc):
         msg = f"{name}: {work.isrc!r} is no ISRC such as GBAYE0601498"
+        raise InvalidError(msg)
+    if work.musicbrainz_id != "" and not is_musicbrainz_id(work.musicbrainz_id):
+        msg = f"{name}: {work.musicbrainz_id!r} is no MusicBrainz id, a UUID in lower case"
+        raise InvalidError(msg)
+    if work.source not in WORK_SOURCES:
+        msg = f"{name}: a work comes as {' or '.join(WORK_SOURCES)}, not {work.source!r}"
         raise InvalidError(msg)
     for print_ in work.fingerprints:
         if not print_.items or len(print_.items) % _ITEM_BYTES:
@@ -550,6 +723,75 @@ def is_isrc(text: str) -> bool:
         and text[5:].isdigit()
         and text == text.upper()
     )
+
+
+def is_musicbrainz_id(text: str) -> bool:
+    """Whether ``text`` is a UUID with hyphens, in lower case."""
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def is_ipi(text: str) -> bool:
+    """Whether ``text`` has the form of an IPI name number: 11 digits."""
+    return len(text) == 11 and text.isascii() and text.isdigit()
+
+
+def is_isni(text: str) -> bool:
+    """Whether ``text`` is an ISNI without spaces, its check character included.
+
+    Source: ISO 27729, which takes ISO 7064 MOD 11-2.
+    """
+    digits, check = text[:-1], text[-1:]
+    if len(text) != 16 or not digits.isascii() or not digits.isdigit():
+        return False
+    total = 0
+    for digit in digits:
+        total = (total + int(digit)) * 2
+    return check == "0123456789X"[(12 - total % 11) % 11]
+
+
+def _refuse_shares(name: str, rights: tuple[NewRight, ...], at: datetime) -> None:
+    """Refuse shares that exceed the whole in any country at any moment."""
+    if not rights or any(not _plain(right.rights_holder) for right in rights):
+        msg = f"{name}: a work needs a rights-holder"
+        raise InvalidError(msg)
+    for right in rights:
+        refuse_territories(right.territories)
+        refuse_window(right.valid_from, right.valid_until, of="share")
+        if right.ipi and not is_ipi(right.ipi):
+            msg = f"{name}: {right.ipi!r} is no IPI name number, 11 digits"
+            raise InvalidError(msg)
+        if right.isni and not is_isni(right.isni):
+            msg = f"{name}: {right.isni!r} is no ISNI, 16 characters with a check digit"
+            raise InvalidError(msg)
+    total = max(
+        sum(
+            right.share_percent
+            for right in rights
+            if holds(moment, right.valid_from or at, right.valid_until)
+            and _is_held_in(country, right.territories)
+        )
+        for moment in {right.valid_from or at for right in rights}
+        for country in _countries(rights)
+    )
+    if total > 100.0 + 1e-6 or any(not right.share_percent > 0 for right in rights):
+        msg = f"{name}: shares must be > 0 and add up to at most 100 percent, not {total:g}"
+        raise InvalidError(msg)
+
+
+def _countries(rights: tuple[NewRight, ...]) -> set[str]:
+    """Name every country that is treated on its own, and "" for all others."""
+    return {"", *(code.lstrip("-*") for right in rights for code in right.territories)}
+
+
+def _is_held_in(country: str, territories: tuple[str, ...]) -> bool:
+    return is_inside(country, territories) if country else WORLD in territories
+
+
+def _shares(rights: "tuple[NewRight, ...] | tuple[RightRow, ...]") -> set[tuple[str, float]]:
+    return {(rights_holder_id(right.rights_holder), right.share_percent) for right in rights}
 
 
 def _refuse_other_holders(row: WorkRow, work: NewWork) -> None:

@@ -3,6 +3,11 @@
 Territories are ISO 3166-1 alpha-2 codes; ``*`` is the whole world, and ``-US`` beside
 it takes a country out. Windows are half-open and in UTC. No uses means that nothing
 is allowed: the work is only known, so that quoting it is noticed.
+
+A license has two times: the window in which it holds, and since when and until when
+this registry knew it to. ``end`` cuts the window at the moment a license was replaced,
+but only for questions that may know of it: asked as of an earlier day, the window is
+whole.
 """
 
 import hashlib
@@ -16,7 +21,9 @@ from registry.errors import InvalidError
 from registry.tables import License
 
 USES: Final = ("train", "style_reference", "sample", "sync")
+OBLIGATIONS: Final = ("attribution", "share_alike")
 WORLD: Final = "*"
+MAX_ATTRIBUTION: Final = 500
 
 _NAMESPACE: Final = uuid.UUID("0b0d3a63-6c0a-5b0f-8a0d-61f4f7c3f0de")
 _COUNTRIES: Final = frozenset(
@@ -46,9 +53,13 @@ class NewLicense:
         valid_from: Aware, inclusive; None is the moment at which it is recorded.
         valid_until: Aware, exclusive; None is open-ended.
         terms_sha256: Hash of the license document; empty takes the hash of the fields.
+        obligations: Some of ``OBLIGATIONS``: what is owed for every use.
+        attribution_text: The line to be shown, only with the obligation "attribution";
+            empty leaves the wording to whoever shows it.
 
     Raises:
-        InvalidError: On an unknown code or use, a naive time, or an empty window.
+        InvalidError: On an unknown code, use or obligation, a naive time, an empty
+            window, or an attribution text of several lines.
     """
 
     name: str
@@ -57,24 +68,37 @@ class NewLicense:
     valid_from: datetime | None
     valid_until: datetime | None
     terms_sha256: str = ""
+    obligations: tuple[str, ...] = ()
+    attribution_text: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.strip():
             msg = "a license needs a name"
             raise InvalidError(msg)
-        _refuse_territories(self.territories)
+        refuse_territories(self.territories)
         unknown = [use for use in self.uses if use not in USES]
         if unknown or len(set(self.uses)) != len(self.uses):
             msg = f"uses {list(self.uses)}: each at most once of {', '.join(USES)}"
             raise InvalidError(msg)
-        for end in (self.valid_from, self.valid_until):
-            if end is not None and end.tzinfo is None:
-                msg = f"{end.isoformat()}: a license window needs a time zone, best Z"
-                raise InvalidError(msg)
-        if self.valid_from and self.valid_until and self.valid_until <= self.valid_from:
+        refuse_window(self.valid_from, self.valid_until, of="license")
+        self._refuse_obligations()
+
+    def _refuse_obligations(self) -> None:
+        unknown = [owed for owed in self.obligations if owed not in OBLIGATIONS]
+        if unknown or len(set(self.obligations)) != len(self.obligations):
             msg = (
-                f"the license window ends ({self.valid_until.isoformat()}) "
-                f"before it begins ({self.valid_from.isoformat()})"
+                f"obligations {list(self.obligations)}: each at most once of "
+                f"{', '.join(OBLIGATIONS)}"
+            )
+            raise InvalidError(msg)
+        text = self.attribution_text
+        if text and "attribution" not in self.obligations:
+            msg = f"attribution text {text[:80]!r} needs the obligation attribution"
+            raise InvalidError(msg)
+        if len(text) > MAX_ATTRIBUTION or not text.isprintable():
+            msg = (
+                f"attribution text {text[:80]!r}: one line of at most {MAX_ATTRIBUTION} "
+                f"printable characters, not {len(text)}"
             )
             raise InvalidError(msg)
 
@@ -82,19 +106,27 @@ class NewLicense:
         """Hash of the license document, else of what the fields say."""
         if self.terms_sha256:
             return self.terms_sha256
-        fields = [
+        fields: list[object] = [
             self.name,
             sorted(self.territories),
             sorted(self.uses),
             None if self.valid_from is None else self.valid_from.timestamp(),
             None if self.valid_until is None else self.valid_until.timestamp(),
         ]
+        if self.obligations:  # without any, the hash is what it was before there were some
+            fields += [sorted(self.obligations), self.attribution_text]
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LicenseRow:
-    """A license on record."""
+    """A license on record, as known at the moment it was asked about.
+
+    Attributes:
+        valid_until: End of the window; where the license was replaced before it, and the
+            question may know of that, the moment it was.
+        ended_at: When it was replaced, None if it was not by then.
+    """
 
     license_id: str
     work_id: str
@@ -105,6 +137,9 @@ class LicenseRow:
     valid_from: datetime
     valid_until: datetime | None
     recorded_at: datetime
+    ended_at: datetime | None = None
+    obligations: tuple[str, ...] = ()
+    attribution_text: str = ""
 
 
 def covers(row: LicenseRow, *, at: datetime, territory: str, use: str) -> bool:
@@ -121,8 +156,22 @@ def covers(row: LicenseRow, *, at: datetime, territory: str, use: str) -> bool:
     if territory != WORLD and territory not in _COUNTRIES:
         msg = f"territory {territory!r} is no ISO 3166-1 code such as DE, nor * for the world"
         raise InvalidError(msg)
-    in_window = row.valid_from <= at and (row.valid_until is None or at < row.valid_until)
-    return in_window and use in row.uses and _is_inside(territory, row.territories)
+    in_window = holds(at, row.valid_from, row.valid_until)
+    return in_window and use in row.uses and is_inside(territory, row.territories)
+
+
+def holds(at: datetime, since: datetime, until: datetime | None) -> bool:
+    """Whether a moment lies in the half-open window [since, until)."""
+    return since <= at and (until is None or at < until)
+
+
+def end(
+    valid_from: datetime, valid_until: datetime | None, ended_at: datetime | None
+) -> datetime | None:
+    """Cut a window at the moment its row ended; one that had not begun becomes empty."""
+    if ended_at is None or (valid_until is not None and valid_until <= ended_at):
+        return valid_until
+    return max(ended_at, valid_from)
 
 
 def license_id(work_id: str, new: NewLicense, recorded_at: datetime) -> str:
@@ -131,8 +180,11 @@ def license_id(work_id: str, new: NewLicense, recorded_at: datetime) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{work_id}:{new.name}:{new.terms_digest()}:{moment}"))
 
 
-def license_row(row: License) -> LicenseRow:
-    """Copy a stored license out of its session."""
+def license_row(row: License, *, as_of: datetime | None = None) -> LicenseRow:
+    """Copy a stored license out of its session, as it was known at ``as_of``; None is now."""
+    ended_at = row.ended_at
+    if as_of is not None and ended_at is not None and ended_at > as_of:
+        ended_at = None
     return LicenseRow(
         license_id=row.id,
         work_id=row.work_id,
@@ -141,12 +193,16 @@ def license_row(row: License) -> LicenseRow:
         territories=tuple(row.territories),
         uses=tuple(row.uses),
         valid_from=row.valid_from,
-        valid_until=row.valid_until,
+        valid_until=end(row.valid_from, row.valid_until, ended_at),
         recorded_at=row.recorded_at,
+        ended_at=ended_at,
+        obligations=tuple(row.obligations),
+        attribution_text=row.attribution_text,
     )
 
 
-def _is_inside(territory: str, territories: tuple[str, ...]) -> bool:
+def is_inside(territory: str, territories: tuple[str, ...]) -> bool:
+    """Whether a country, or with "*" the whole world, is among ``territories``."""
     if WORLD not in territories:
         return territory in territories
     if territory == WORLD:
@@ -154,7 +210,27 @@ def _is_inside(territory: str, territories: tuple[str, ...]) -> bool:
     return f"-{territory}" not in territories
 
 
-def _refuse_territories(territories: tuple[str, ...]) -> None:
+def refuse_window(since: datetime | None, until: datetime | None, *, of: str) -> None:
+    """Check the ends of a half-open window.
+
+    Raises:
+        InvalidError: If one has no time zone, or nothing lies between them.
+    """
+    for moment in (since, until):
+        if moment is not None and moment.tzinfo is None:
+            msg = f"{moment.isoformat()}: a {of} window needs a time zone, best Z"
+            raise InvalidError(msg)
+    if since and until and until <= since:
+        msg = f"the {of} window ends ({until.isoformat()}) before it begins ({since.isoformat()})"
+        raise InvalidError(msg)
+
+
+def refuse_territories(territories: tuple[str, ...]) -> None:
+    """Check country codes.
+
+    Raises:
+        InvalidError: If one is unknown, or they contradict each other.
+    """
     if not territories:
         msg = "a license needs a territory: country codes such as DE, or * for the world"
         raise InvalidError(msg)

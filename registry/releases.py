@@ -16,10 +16,17 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from registry.catalog import CHUNK
+from registry.catalog import CHUNK, NewFingerprint
 from registry.errors import ConflictError, NotFoundError
 from registry.scope import AuditScope
-from registry.tables import Check, Model, Output, OutputMatch, TrainingManifest
+from registry.tables import (
+    Check,
+    Model,
+    Output,
+    OutputFingerprint,
+    OutputMatch,
+    TrainingManifest,
+)
 
 _NAMESPACE: Final = uuid.UUID("4f2b7d0a-15b7-5f5e-93e0-1a9a50c3a8a4")
 _NEXT_STATES: Final[Mapping[str, frozenset[str]]] = {
@@ -77,6 +84,10 @@ class MatchRow:
 
     Attributes:
         license_id: The license in force that covered the quote, None if none did.
+        votes: Postings that agree, 0 where the engine counts none.
+        error_rate: Share of bits that differ, None where the engine knows none.
+        rescan_log_index: Log entry of the re-scan that found it; None if it was found
+            when the output was judged.
     """
 
     work_id: str
@@ -90,6 +101,9 @@ class MatchRow:
     semitones: float = 0.0
     speed: float = 1.0
     license_id: str | None = None
+    votes: int = 0
+    error_rate: float | None = None
+    rescan_log_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +124,7 @@ class NewOutput:
         fingerprint: Little-endian uint32 items of the output, b"" if none.
         record: The canonical bytes that were logged.
         log_index: Their position in the log.
+        other_fingerprints: Of other engines than the one of ``fingerprint``.
     """
 
     output_id: str
@@ -131,6 +146,7 @@ class NewOutput:
     log_index: int
     checks: tuple[CheckRow, ...] = ()
     matches: tuple[MatchRow, ...] = ()
+    other_fingerprints: tuple[NewFingerprint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,24 +252,36 @@ def insert_output(session: Session, new: NewOutput) -> None:
                 evidence=dict(check.evidence),
             )
         )
-    for match in new.matches:
+    for heard in new.other_fingerprints:
         session.add(
-            OutputMatch(
-                output_id=new.output_id,
-                work_id=match.work_id,
-                engine=match.engine,
-                query_start_seconds=match.query_start_seconds,
-                query_end_seconds=match.query_end_seconds,
-                reference_start_seconds=match.reference_start_seconds,
-                reference_end_seconds=match.reference_end_seconds,
-                score=match.score,
-                p_value=max(match.p_value, _TINIEST),
-                semitones=match.semitones,
-                speed=match.speed,
-                license_id=match.license_id,
-            )
+            OutputFingerprint(output_id=new.output_id, engine=heard.engine, items=heard.items)
         )
+    for match in new.matches:
+        insert_match(session, new.output_id, match)
     session.flush()
+
+
+def insert_match(session: Session, output_id: str, match: MatchRow) -> None:
+    """Write one match of an output; with its other rows, or when a re-scan found it."""
+    session.add(
+        OutputMatch(
+            output_id=output_id,
+            work_id=match.work_id,
+            engine=match.engine,
+            query_start_seconds=match.query_start_seconds,
+            query_end_seconds=match.query_end_seconds,
+            reference_start_seconds=match.reference_start_seconds,
+            reference_end_seconds=match.reference_end_seconds,
+            score=match.score,
+            p_value=max(match.p_value, _TINIEST),
+            semitones=match.semitones,
+            speed=match.speed,
+            license_id=match.license_id,
+            votes=match.votes,
+            error_rate=match.error_rate,
+            rescan_log_index=match.rescan_log_index,
+        )
+    )
 
 
 def set_state(session: Session, output_id: str, state: str, *, path: str | None = None) -> None:
@@ -455,6 +483,9 @@ def _match_row(match: OutputMatch) -> MatchRow:
         semitones=match.semitones,
         speed=match.speed,
         license_id=match.license_id,
+        votes=match.votes,
+        error_rate=match.error_rate,
+        rescan_log_index=match.rescan_log_index,
     )
 
 

@@ -1,8 +1,14 @@
 """What the memory holds: works and their rights, outputs and their checks, log rows.
 
 Ids are text (UUIDs made by the caller), times are aware UTC datetimes, blobs of
-fingerprint items are little-endian uint32. Rights and outputs are never deleted:
-a work is removed by ``removed_at``, an output is voided by its state.
+fingerprint items are little-endian uint32. Rights, licenses and outputs are never
+deleted or overwritten: a work is removed by ``removed_at``, a right or a license ends
+by ``ended_at``, an output is voided by its state.
+
+Rights and licenses have two times. The window [valid_from, valid_until) says when they
+hold; [recorded_at, ended_at) says when this registry knew them to be so. What was
+believed at any moment can be read back from them, and from ``catalog_changes`` which
+works were in force.
 """
 
 from datetime import UTC, datetime
@@ -29,6 +35,7 @@ from sqlalchemy.types import TypeDecorator
 
 ID = String(36)
 SHA256 = String(64)
+WORK_SOURCES = ("audio", "fingerprint")
 OUTPUT_STATES = ("prepared", "released", "blocked", "quarantined", "void", "screened")
 CHECK_OUTCOMES = ("pass", "fail", "error", "timeout", "skipped", "not_applicable")
 
@@ -75,11 +82,17 @@ class RightsHolder(Base):
     __tablename__ = "rights_holders"
     id: Mapped[str] = mapped_column(ID, primary_key=True)
     name: Mapped[str] = mapped_column(String(500), unique=True)
+    ipi: Mapped[str] = mapped_column(String(11), default="", server_default="")
+    isni: Mapped[str] = mapped_column(String(16), default="", server_default="")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Work(Base):
-    """A recording in the licensed catalog; identified by the bytes of the file it came from."""
+    """A recording in the licensed catalog; identified by the bytes of the file it came from.
+
+    ``source`` is "audio" if the file was here, "fingerprint" if its rights-holder only
+    sent what an engine heard in it.
+    """
 
     __tablename__ = "works"
     id: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -87,6 +100,8 @@ class Work(Base):
     artist: Mapped[str] = mapped_column(String(1000), default="")
     isrc: Mapped[str] = mapped_column(String(12), default="", index=True)
     iswc: Mapped[str] = mapped_column(String(15), default="")
+    musicbrainz_id: Mapped[str] = mapped_column(ID, default="", server_default="")
+    source: Mapped[str] = mapped_column(String(20), default="audio", server_default="audio")
     seconds: Mapped[float] = mapped_column(Float)
     content_sha256: Mapped[str] = mapped_column(SHA256, unique=True)
     source_name: Mapped[str] = mapped_column(String(1000), default="")
@@ -95,21 +110,29 @@ class Work(Base):
 
 
 class WorkRight(Base):
-    """Who holds how much of a work."""
+    """Who holds how much of a work, where, in [valid_from, valid_until)."""
 
     __tablename__ = "work_rights"
-    work_id: Mapped[str] = mapped_column(ForeignKey("works.id"), primary_key=True)
-    rights_holder_id: Mapped[str] = mapped_column(
-        ForeignKey("rights_holders.id"), primary_key=True, index=True
-    )
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    work_id: Mapped[str] = mapped_column(ForeignKey("works.id"), index=True)
+    rights_holder_id: Mapped[str] = mapped_column(ForeignKey("rights_holders.id"), index=True)
     share_percent: Mapped[float] = mapped_column(Float, default=100.0)
+    territories: Mapped[list[str]] = mapped_column(JSON)
+    valid_from: Mapped[datetime] = mapped_column(UtcDateTime)
+    valid_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    recorded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     __table_args__ = (
         CheckConstraint("share_percent > 0 AND share_percent <= 100", name="share_in_percent"),
     )
 
 
 class License(Base):
-    """What may be done with a work, where and when; the window is [valid_from, valid_until)."""
+    """What may be done with a work, where and when; the window is [valid_from, valid_until).
+
+    ``obligations`` are what whoever uses the work owes for it, ``attribution_text`` is
+    the line to be shown.
+    """
 
     __tablename__ = "licenses"
     id: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -121,6 +144,9 @@ class License(Base):
     valid_from: Mapped[datetime] = mapped_column(UtcDateTime)
     valid_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     recorded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    obligations: Mapped[list[str]] = mapped_column(JSON, server_default="[]")
+    attribution_text: Mapped[str] = mapped_column(Text, default="", server_default="")
 
 
 class Fingerprint(Base):
@@ -135,7 +161,10 @@ class Fingerprint(Base):
 
 
 class CatalogChange(Base):
-    """The catalog's ordered change log, from which every index is derived."""
+    """The catalog's ordered change log, from which every index is derived.
+
+    "relicensed" is a change of licenses or of shares: what sounds alike stays the same.
+    """
 
     __tablename__ = "catalog_changes"
     sequence: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
@@ -227,8 +256,21 @@ class Check(Base):
     )
 
 
+class OutputFingerprint(Base):
+    """What an engine other than Chromaprint heard in an output, kept for re-scans."""
+
+    __tablename__ = "output_fingerprints"
+    output_id: Mapped[str] = mapped_column(ForeignKey("outputs.id"), primary_key=True)
+    engine: Mapped[str] = mapped_column(String(40), primary_key=True)
+    items: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class OutputMatch(Base):
-    """A stretch of an output that quotes a stretch of a work."""
+    """A stretch of an output that quotes a stretch of a work.
+
+    ``rescan_log_index`` is the log entry of a re-scan that found it later; NULL if it
+    was found when the output was judged.
+    """
 
     __tablename__ = "matches"
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
@@ -244,6 +286,31 @@ class OutputMatch(Base):
     semitones: Mapped[float] = mapped_column(Float)
     speed: Mapped[float] = mapped_column(Float)
     license_id: Mapped[str | None] = mapped_column(ForeignKey("licenses.id"))
+    votes: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    error_rate: Mapped[float | None] = mapped_column(Float)
+    rescan_log_index: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Rescan(Base):
+    """One run over past outputs, comparing them with works that were added later.
+
+    It is resumed from ``cursor``, the log index of the last output that was compared.
+    Outputs logged before ``outputs_until`` are compared with the works of the changes
+    in (change_from, change_to]; those logged since ``outputs_from``, the end of the run
+    before, with every work that is newer than they are.
+    """
+
+    __tablename__ = "rescans"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    change_from: Mapped[int] = mapped_column(Integer)
+    change_to: Mapped[int] = mapped_column(Integer)
+    outputs_from: Mapped[int] = mapped_column(BigInteger)
+    outputs_until: Mapped[int] = mapped_column(BigInteger)
+    cursor: Mapped[int] = mapped_column(BigInteger)
+    compared: Mapped[int] = mapped_column(Integer)
+    findings: Mapped[int] = mapped_column(Integer)
 
 
 class LogEntry(Base):

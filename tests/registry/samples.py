@@ -16,6 +16,8 @@ def a_license(
     uses: tuple[str, ...] = ("sync",),
     valid_from: datetime | None = NOON,
     valid_until: datetime | None = None,
+    obligations: tuple[str, ...] = (),
+    attribution_text: str = "",
 ) -> NewLicense:
     return NewLicense(
         name=name,
@@ -23,6 +25,8 @@ def a_license(
         uses=uses,
         valid_from=valid_from,
         valid_until=valid_until,
+        obligations=obligations,
+        attribution_text=attribution_text,
     )
 
 
@@ -75,6 +79,7 @@ def an_output(
     checks: tuple[CheckRow, ...] = (),
     matches: tuple[MatchRow, ...] = (),
     model_id: str | None = None,
+    other_fingerprints: tuple[NewFingerprint, ...] = (),
 ) -> NewOutput:
     return NewOutput(
         output_id=f"output-{number}",
@@ -96,6 +101,7 @@ def an_output(
         log_index=number,
         checks=checks,
         matches=matches,
+        other_fingerprints=other_fingerprints,
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import stat
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-from registry import schema
+from registry import catalog, schema
+from registry.catalog import NewRight
 from registry.errors import RegistryError, SchemaOutdatedError, UnavailableError
 from registry.session import Database, connect, parse_url
 from registry.tables import Base
+from tests.registry.samples import NOON, a_work
 
 
 def test_migrations_and_tables_describe_the_same_shape(database: Database) -> None:
@@ -199,3 +202,28 @@ def test_a_plain_postgresql_url_is_given_the_driver_that_is_installed(
 
 def test_a_password_is_not_printed() -> None:
     assert "hunter2" not in schema.display_name("postgresql://u:hunter2@h/d")
+
+
+def test_shares_survive_the_way_down_and_up_again(database_url: str) -> None:
+    shares = (
+        NewRight(rights_holder="Acme", share_percent=60.0),
+        NewRight(rights_holder="Bob", share_percent=40.0),
+    )
+    with connect(database_url) as database, database.begin() as writer:
+        work = catalog.add_work(writer, a_work(1, rights=shares), at=NOON).work_id
+    schema.downgrade(database_url, to="0001")
+    schema.upgrade(database_url)
+
+    with connect(database_url) as database:
+        with database.read() as reader:
+            row = catalog.get_work(reader, work)
+        with database.begin() as writer:
+            catalog.reassign(writer, work, shares[:1], at=NOON + timedelta(days=1))
+        with database.read() as reader:
+            later = catalog.get_work(reader, work)
+    assert [(right.rights_holder, right.share_percent) for right in row.rights] == [
+        ("Acme", 60.0),
+        ("Bob", 40.0),
+    ]
+    assert {right.valid_from for right in row.rights} == {NOON}
+    assert later.rights_holder == "Acme"

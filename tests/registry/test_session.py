@@ -115,7 +115,16 @@ def test_a_connection_that_has_read_can_write_again(database: Database) -> None:
 
 def test_references_are_enforced(database: Database) -> None:
     with pytest.raises(ConflictError), database.begin() as writer:
-        writer.add(WorkRight(work_id="nobody", rights_holder_id="no one", share_percent=1.0))
+        writer.add(
+            WorkRight(
+                work_id="nobody",
+                rights_holder_id="no one",
+                share_percent=1.0,
+                territories=["*"],
+                valid_from=NOON,
+                recorded_at=NOON,
+            )
+        )
 
 
 def test_naive_times_are_refused(database: Database) -> None:
