@@ -6,7 +6,6 @@ stopped; a change of the watermark's or the attacks' code, or of the strength, s
 
 import ast
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -19,13 +18,12 @@ from typing import Final
 from safegen.audio import Audio
 from safegen.evaluation.attacks import ATTACKS, Attack, Companion, babble, encodec
 from safegen.evaluation.quality import pesq_wideband, snr_db, visqol
+from safegen.evaluation.state import Row as Row
+from safegen.evaluation.state import State as State
 from safegen.evaluation.watermarking.clips import ClipSpec, Kind, load_clip, others
 from safegen.evaluation.watermarking.markers import Heard, Keyed, Marker, payload_of
 from safegen.evaluation.watermarking.promises import LOCALIZED
 from safegen.evaluation.watermarking.staged import OTHER_COPY, STAGED, Scene, Staged
-
-Value = float | str | None
-Row = dict[str, Value]
 
 PRICE: Final = "price"
 VISQOL: Final = "visqol"
@@ -34,33 +32,6 @@ VISQOL: Final = "visqol"
 _ATTACKS_PER_TASK: Final = 12
 _VOICES: Final = 6
 _PACKAGE: Final = Path(__file__).resolve().parents[3]
-
-
-class State:
-    """Finished trials, one JSON object a line; half-written last lines are dropped."""
-
-    def __init__(self, path: Path, version: str) -> None:
-        self._path = path
-        self.rows: dict[str, Row] = {}
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        for line in lines:
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(row, dict) and row.get("version") == version:
-                self.rows[str(row["trial"])] = row
-        self._version = version
-        self._is_torn = bool(lines) and not path.read_text("utf-8").endswith("\n")
-
-    def add(self, row: Row) -> None:
-        """Keep one result, on disk before the next trial starts; ``trial`` names it."""
-        kept: Row = {"version": self._version, **row}
-        self.rows[str(row["trial"])] = kept
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(("\n" if self._is_torn else "") + json.dumps(kept) + "\n")
-        self._is_torn = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
