@@ -5,14 +5,15 @@ decoded again, so an interrupted import is finished by running it again.
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from registry import catalog
 from registry.catalog import NewFingerprint, NewWork
@@ -22,7 +23,11 @@ from safegen.audio import sha256_file, walk
 from safegen.declarations import Declaration, Tags, Terms, read_tags
 from safegen.errors import InputError, SafegenError
 
+ENGINES: Final = ("chromaprint",)
+"""What ``_listen`` gives for every file, in this order."""
 MAX_TEXT: Final = 1000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +56,38 @@ class Added:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Heard:
-    """What a worker process learned about one file."""
+class Heard:
+    """What a worker process learned about one file.
 
-    tags: Tags
-    seconds: float
-    fingerprint: NewFingerprint
-    problem: str
+    Attributes:
+        fingerprints: One of each of ``ENGINES``; empty if there is a problem.
+        problem: Why nothing was heard, "" if something was.
+    """
+
+    tags: Tags = field(default_factory=Tags)
+    seconds: float = 0.0
+    fingerprints: tuple[NewFingerprint, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(Generic[T]):
+    """Something to be done with one file.
+
+    Attributes:
+        about: Whatever the caller wants back with the answer.
+        path: The file to hear; None if that is not needed.
+    """
+
+    about: T
+    path: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    declaration: Declaration
+    digest: str
+    result: Added | None
 
 
 def declare(
@@ -106,27 +136,48 @@ def add(
     Yields:
         One ``Added`` for each declaration, in order.
     """
-    if jobs <= 1:
+
+    def todo() -> Iterator[Task[_Job]]:
         for declaration in declarations:
             digest, result = _known(database, declaration, revive=revive)
-            yield result or _store(
-                database, declaration, digest, _listen(declaration.path), now(), revive=revive
-            )
+            job = _Job(declaration=declaration, digest=digest, result=result)
+            yield Task(about=job, path=None if result else declaration.path)
+
+    for task, heard in hear(todo(), jobs=jobs):
+        job = task.about
+        yield job.result or _store(
+            database, job.declaration, job.digest, heard or Heard(), now(), revive=revive
+        )
+
+
+def hear(tasks: Iterable[Task[T]], *, jobs: int) -> Iterator[tuple[Task[T], Heard | None]]:
+    """Decode and fingerprint files, in their order.
+
+    Args:
+        tasks: Taken a few at a time, so that a million of them need little memory.
+        jobs: Processes that decode and listen; 1 works in this one.
+
+    Yields:
+        Each task with what was heard, None where it names no file.
+
+    Raises:
+        SafegenError: If a process was killed.
+    """
+    if jobs <= 1:
+        for task in tasks:
+            yield task, None if task.path is None else _listen(task.path)
         return
     # Spawned, since a forked child would inherit the database's connections.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting: list[tuple[Declaration, str, Added | Future[_Heard]]] = []
+        waiting: deque[tuple[Task[T], Future[Heard] | None]] = deque()
         try:
-            for declaration in declarations:
-                digest, result = _known(database, declaration, revive=revive)
-                waiting.append(
-                    (declaration, digest, result or pool.submit(_listen, declaration.path))
-                )
-                # Bounded, so that an import of a million files holds few of them.
+            for task in tasks:
+                future = None if task.path is None else pool.submit(_listen, task.path)
+                waiting.append((task, future))
                 if len(waiting) > 2 * jobs:
-                    yield _finish(database, waiting.pop(0), now(), revive=revive)
+                    yield _heard(*waiting.popleft())
             while waiting:
-                yield _finish(database, waiting.pop(0), now(), revive=revive)
+                yield _heard(*waiting.popleft())
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -183,48 +234,36 @@ def _known(
     )
 
 
-def _finish(
-    database: Database,
-    job: tuple[Declaration, str, Added | Future[_Heard]],
-    at: datetime,
-    *,
-    revive: bool,
-) -> Added:
-    declaration, digest, result = job
-    if isinstance(result, Added):
-        return result
+def _heard(task: Task[T], future: Future[Heard] | None) -> tuple[Task[T], Heard | None]:
     try:
-        heard = result.result()
+        return task, None if future is None else future.result()
     except BrokenProcessPool as error:
         raise SafegenError(
-            f"a process that decoded a file near {declaration.path} was killed",
-            remedy="Run the command again with --jobs 1: what was added is kept.",
+            f"a process that decoded a file near {task.path} was killed",
+            remedy="Run the command again with --jobs 1: what was done is kept.",
         ) from error
-    return _store(database, declaration, digest, heard, at, revive=revive)
 
 
-def _listen(path: Path) -> _Heard:
+def _listen(path: Path) -> Heard:
     """Decode and fingerprint one file; runs in a worker process."""
     from detectors.chromaprint import ENGINE, fingerprint, to_blob
     from detectors.errors import DetectorError
     from safegen.audio import load
 
-    nothing = NewFingerprint(engine="", items=b"")
     try:
         audio = load(path)
         items = to_blob(fingerprint(audio.waveform, audio.sample_rate))
     except InputError as error:
-        return _Heard(tags=Tags(), seconds=0.0, fingerprint=nothing, problem=str(error))
+        return Heard(problem=str(error))
     except DetectorError as error:
-        return _Heard(tags=Tags(), seconds=0.0, fingerprint=nothing, problem=f"{path}: {error}")
+        return Heard(problem=f"{path}: {error}")
     if not items:
         problem = f"{path}: {audio.seconds:.2f} s of sound are too short to be recognized"
-        return _Heard(tags=Tags(), seconds=0.0, fingerprint=nothing, problem=problem)
-    return _Heard(
+        return Heard(problem=problem)
+    return Heard(
         tags=read_tags(path),
         seconds=audio.seconds,
-        fingerprint=NewFingerprint(engine=ENGINE, items=items),
-        problem="",
+        fingerprints=(NewFingerprint(engine=ENGINE, items=items),),
     )
 
 
@@ -232,7 +271,7 @@ def _store(
     database: Database,
     declaration: Declaration,
     digest: str,
-    heard: _Heard,
+    heard: Heard,
     at: datetime,
     *,
     revive: bool,
@@ -246,7 +285,7 @@ def _store(
         iswc=declaration.iswc,
         rights=declaration.terms.rights,
         licenses=(declaration.terms.license,),
-        fingerprints=(heard.fingerprint,),
+        fingerprints=heard.fingerprints,
         seconds=heard.seconds,
         content_sha256=digest,
         source_name=declaration.path.name[:MAX_TEXT],
