@@ -49,7 +49,7 @@ from safegen.checking import CHECK_SECONDS, run_check
 from safegen.config import Config, from_environment
 from safegen.errors import InputError, ReleaseBlockedError
 from safegen.generation.base import Generation, Generator, ModelFacts, Request
-from safegen.licensing import licensed_matches
+from safegen.licensing import licensed_matches, owed
 from safegen.matching import CatalogMatcher
 from safegen.policy import Action, CheckResult, Outcome, Policy
 from safegen.provenance import c2pa, receipts, record
@@ -318,7 +318,7 @@ class Gate:
         # 6 The final format; tags before the signature, which covers them.
         unsigned = stage.folder / f"unsigned.{file_format}"
         with _timed(case, "encode"):
-            unsigned.write_bytes(encode(marked, file_format, tags=_tags(case.item)))
+            unsigned.write_bytes(encode(marked, file_format, tags=_tags(case)))
         self._on_step("encoded")
 
         # 7 Content Credentials, in staging.
@@ -378,7 +378,9 @@ class Gate:
                 session, matches, at=case.item.time, policy=self._policy
             )
         covered = frozenset(found.match.work_id for found in case.matches if found.license_id)
-        return policy.judge_matches(self._policy, matches, covered)
+        result = policy.judge_matches(self._policy, matches, covered)
+        quoted = frozenset(policy.counted_matches(self._policy, matches))
+        return dataclasses.replace(result, owed=owed(case.matches, quoted))
 
     def _listen_memory(self, case: _Case, generation: Generation) -> CheckResult:
         items = memorization.for_model(case.item.facts)
@@ -536,6 +538,7 @@ class Gate:
             watermark_payload=payload_hex(payload),
             origin="generated",
             software_version=_version(),
+            quotations=_quotations(case),
         )
 
     def _result(
@@ -576,13 +579,38 @@ def _raise_if_refused(found: Release) -> Release:
     raise ReleaseBlockedError(worst.rule, worst.problem, record_id=found.item.record_id)
 
 
-def _tags(item: Item) -> dict[str, str]:
+def _tags(case: _Case) -> dict[str, str]:
     """What every player can show; the prompt is private and stays out."""
+    item = case.item
+    lines = [f"AI-generated with {item.facts.name}; safegen record {item.record_id}"]
+    lines += [each.attribution for each in _quotations(case) if each.attribution]
     return {
         "title": f"Generated audio {item.record_id}",
-        "comment": f"AI-generated with {item.facts.name}; safegen record {item.record_id}",
+        "comment": "; ".join(dict.fromkeys(lines)),
         "software": f"safegen {_version()}",
     }
+
+
+def _quotations(case: _Case) -> tuple[c2pa.Quotation, ...]:
+    """Name what the file quotes under licenses that oblige to something, each work once."""
+    result = case.checks.get("catalog_match")
+    licensed = result.evidence.get("licensed") if result else None
+    quoted = licensed if isinstance(licensed, list) else []
+    found = {
+        each.match.work_id: c2pa.Quotation(
+            work_id=each.match.work_id,
+            title=each.title,
+            isrc=each.isrc,
+            rights_holder=each.rights_holder,
+            license=each.terms.name,
+            terms_sha256=each.terms.terms_sha256,
+            obligations=each.terms.obligations,
+            attribution=each.terms.attribution,
+        )
+        for each in case.matches
+        if each.terms is not None and each.terms.obligations and each.match.work_id in quoted
+    }
+    return tuple(found.values())
 
 
 @contextlib.contextmanager

@@ -52,22 +52,55 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """The license in force that covers a match, and what it obliges to.
+
+    Attributes:
+        license_id: Of the registry.
+        name: As people call it.
+        terms_sha256: Of the license document or its fields.
+        obligations: Some of ``registry.licensing.OBLIGATIONS``.
+        attribution: The line to be shown, "" unless attribution is owed.
+    """
+
+    license_id: str
+    name: str
+    terms_sha256: str
+    obligations: tuple[str, ...]
+    attribution: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the part of a match's row that says what covers it."""
+        return {
+            "name": self.name,
+            "terms_sha256": self.terms_sha256,
+            "obligations": list(self.obligations),
+            "attribution": self.attribution,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LicensedMatch:
-    """A match and the license in force that covers it, "" if none does.
+    """A match and the license in force that covers it.
 
     Attributes:
         match: Where it is.
-        license_id: Id of the license in force, "" if the work is not licensed for this.
+        terms: Of the license in force; None if the work is not licensed for this.
         title: Of the work.
         isrc: Of the work, "" if unknown.
         rights_holder: Names joined by ", ".
     """
 
     match: Match
-    license_id: str
+    terms: Terms | None
     title: str
     isrc: str
     rights_holder: str
+
+    @property
+    def license_id(self) -> str:
+        """Id of the license in force, "" if there is none."""
+        return self.terms.license_id if self.terms else ""
 
     def to_row(self) -> MatchRow:
         """Give the registry's row."""
@@ -83,6 +116,8 @@ class LicensedMatch:
             semitones=self.match.semitones,
             speed=self.match.speed,
             license_id=self.license_id or None,
+            votes=self.match.votes,
+            error_rate=self.match.error_rate,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -101,7 +136,13 @@ class LicensedMatch:
             "p_value": self.match.p_value,
             "semitones": self.match.semitones,
             "speed": self.match.speed,
+            "votes": self.match.votes,
+            "error_rate": None
+            if self.match.error_rate is None
+            else round(self.match.error_rate, 4),
+            "status": "licensed" if self.terms else "unlicensed",
             "license_id": self.license_id,
+            "license": self.terms.to_json() if self.terms else None,
         }
 
 

@@ -99,6 +99,9 @@ def _reasons(policy: Policy, result: CheckResult) -> Iterator[Reason]:
             action = policy.catalog_match.on_licensed
         for obligation in result.obligations:
             yield Reason(rule=rules[0], check=result.name, action=action, problem=obligation)
+        # No policy can waive what a rights-holder's license demands.
+        for demand in result.owed:
+            yield Reason(rule=rules[0], check=result.name, action=Action.LABEL, problem=demand)
 
 
 def _trouble(policy: Policy, result: CheckResult, rules: tuple[str, ...]) -> Reason | None:

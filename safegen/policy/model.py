@@ -77,6 +77,7 @@ class CheckResult:
         evidence: JSON-able facts for the record.
         failed_rules: Which of the check's rules failed; empty means all of them.
         obligations: Sentences that a release must carry as a label.
+        owed: Sentences that a license demands; a label under every policy.
     """
 
     name: str
@@ -87,6 +88,7 @@ class CheckResult:
     evidence: Mapping[str, object] = field(default_factory=dict)
     failed_rules: tuple[str, ...] = ()
     obligations: tuple[str, ...] = ()
+    owed: tuple[str, ...] = ()
 
 
 Consequence = Annotated[Action, Field(strict=False)]

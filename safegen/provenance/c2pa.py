@@ -28,6 +28,7 @@ C2paState = Literal["trusted", "valid", "invalid", "absent", "unreadable"]
 Origin = Literal["generated", "foreign"]
 
 RELEASE_LABEL: Final = "org.safegen.release"
+QUOTATIONS_LABEL: Final = "org.safegen.quotations"
 GENERATED: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 COMPOSITE: Final = (
     "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
@@ -44,12 +45,43 @@ _PARENT_MIME: Final[Mapping[str, str]] = {
     ".m4a": "audio/mp4",
     ".mp4": "video/mp4",
 }
-_ATTESTED: Final = ("c2pa.actions", "c2pa.actions.v2", "c2pa.ingredient.v3", RELEASE_LABEL)
+_ATTESTED: Final = (
+    "c2pa.actions",
+    "c2pa.actions.v2",
+    "c2pa.ingredient.v3",
+    RELEASE_LABEL,
+    QUOTATIONS_LABEL,
+)
 _UNTRUSTED: Final = "signingCredential.untrusted"
 _PARENT: Final = "input"
 _MEMORY_THRESHOLD_MIB: Final = 8
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quotation:
+    """A cataloged work that the output quotes under a license with obligations.
+
+    Attributes:
+        work_id: Of the catalog.
+        title: Of the work.
+        isrc: Of the work, "" if unknown.
+        rights_holder: Names joined by ", ".
+        license: Its name.
+        terms_sha256: Of its document or fields.
+        obligations: "attribution", "share_alike".
+        attribution: The line to be shown, "" unless attribution is owed.
+    """
+
+    work_id: str
+    title: str
+    isrc: str
+    rights_holder: str
+    license: str
+    terms_sha256: str
+    obligations: tuple[str, ...]
+    attribution: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +99,7 @@ class ClaimFacts:
         origin: "generated" if a known generator made it; "foreign" for a file that
             was handed in and whose origin is not known.
         software_version: Of safegen.
+        quotations: Works whose licenses oblige whoever passes the file on.
     """
 
     record_id: str
@@ -78,6 +111,7 @@ class ClaimFacts:
     watermark_payload: str
     origin: Origin
     software_version: str
+    quotations: tuple[Quotation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +130,7 @@ class C2paFinding:
         issuer: Organization of the signing certificate.
         generator: Software that made the claim.
         source_type: Digital source type of the first action, "" if it has none.
+        attributions: Lines that a manifest of ours says are owed; likewise.
     """
 
     state: C2paState
@@ -106,6 +141,7 @@ class C2paFinding:
     issuer: str
     generator: str
     source_type: str
+    attributions: tuple[str, ...] = ()
 
 
 def sign(
@@ -274,14 +310,31 @@ def _manifest(claim: ClaimFacts, file_format: FileFormat, parent: Path | None) -
             "payload": claim.watermark_payload,
         },
     }
+    assertions: list[dict[str, Any]] = [
+        {"label": "c2pa.actions", "data": {"actions": actions}},
+        {"label": RELEASE_LABEL, "data": release},
+    ]
+    if claim.quotations:
+        works = [_quotation(each) for each in claim.quotations]
+        assertions.append({"label": QUOTATIONS_LABEL, "data": {"works": works}})
     return {
         "claim_generator_info": [{"name": "safegen", "version": claim.software_version}],
         "title": claim.title,
         "format": _MIME[file_format],
-        "assertions": [
-            {"label": "c2pa.actions", "data": {"actions": actions}},
-            {"label": RELEASE_LABEL, "data": release},
-        ],
+        "assertions": assertions,
+    }
+
+
+def _quotation(each: Quotation) -> dict[str, Any]:
+    """Lay out what a work's license asks of whoever passes the file on."""
+    return {
+        "work_id": each.work_id,
+        "title": each.title,
+        "isrc": each.isrc,
+        "rights_holder": each.rights_holder,
+        "license": {"name": each.license, "terms_sha256": each.terms_sha256},
+        "obligations": list(each.obligations),
+        "attribution": each.attribution,
     }
 
 
@@ -324,6 +377,7 @@ def _finding(state: str, found: Mapping[str, Any]) -> C2paFinding:
         issuer=str(_object(manifest.get("signature_info")).get("issuer", "")),
         generator=" ".join(str(info[0].get(k, "")) for k in ("name", "version")).strip(),
         source_type=_source_type(data),
+        attributions=_attributions(data.get(QUOTATIONS_LABEL)),
     )
 
 
@@ -344,6 +398,13 @@ def _source_type(data: Mapping[str, object]) -> str:
             if kind := _object(action).get("digitalSourceType"):
                 return str(kind)
     return ""
+
+
+def _attributions(data: object) -> tuple[str, ...]:
+    works = _object(data).get("works")
+    listed = works if isinstance(works, list) else []
+    lines = [_object(work).get("attribution") for work in listed]
+    return tuple(line for line in lines if isinstance(line, str) and line)
 
 
 def _codes(results: Mapping[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -20,7 +21,8 @@ from safegen.errors import InputError, ReleaseBlockedError, SafegenError
 from safegen.gate import Gate
 from safegen.generation.base import Generation, ModelFacts, Request
 from safegen.policy import Action
-from safegen.provenance import record
+from safegen.provenance import c2pa, record
+from safegen.provenance.keys import KeyStore
 from safegen.publishing import STAGING_NAME
 from safegen.recording import now
 from tests.safegen.conftest import tones
@@ -109,6 +111,67 @@ def test_a_quotation_under_a_license_in_force_is_released_with_a_label(
     assert release.judgement.decision.action is Action.LABEL
     assert release.is_released
     assert release.judgement.matches[0].license_id
+
+
+@pytest.mark.parametrize("policy", ["strict", "permissive"])
+def test_what_a_license_obliges_to_is_in_decision_record_manifest_and_tags(
+    home: Path, tmp_path: Path, policy: str
+) -> None:
+    line = "„Wörk“ by A. Vantongeren, CC BY-SA 4.0"
+    gate = Gate.open(home, policy_name=policy)
+    try:
+        work = _catalog(
+            gate,
+            tones(4, seconds=30.0),
+            uses=("sample",),
+            obligations=("attribution", "share_alike"),
+            attribution_text=line,
+        )
+        quote = tones(4, seconds=30.0).cut(8.0, 20.0)
+        release = gate.release(quote.waveform, quote.sample_rate, out=tmp_path, generator="Tones")
+        with gate.database.read() as session:
+            row = releases.get_output(session, release.item.record_id)
+            terms = catalog.get_work(session, work).licenses[0].terms_sha256
+    finally:
+        gate.close()
+
+    assert release.judgement.decision.action is Action.LABEL
+    labels = release.judgement.decision.obligations
+    assert f"attribution is owed: {line}" in labels
+    assert any(label.startswith("share-alike: test terms") for label in labels)
+    expected = {
+        "name": "test terms",
+        "terms_sha256": terms,
+        "obligations": ["attribution", "share_alike"],
+        "attribution": line,
+    }
+    for matches in (json.loads(row.record)["matches"], release.to_json()["matches"]):
+        assert [(match["status"], match["license"]) for match in matches] == [
+            ("licensed", expected)
+        ]
+    assert release.finished is not None
+    manifest = c2pa.read(
+        release.finished.path, trust_anchors=KeyStore(home / "keys").trust_anchors()
+    )
+    assert (manifest.state, manifest.attributions) == ("trusted", (line,))
+    with av.open(str(release.finished.path)) as file:
+        assert line in file.metadata["comment"]
+
+
+def test_a_match_without_a_license_in_force_is_called_unlicensed(
+    gate: Gate, tmp_path: Path
+) -> None:
+    _catalog(gate, tones(4, seconds=30.0), uses=("train",), obligations=("attribution",))
+    quote = tones(4, seconds=30.0).cut(8.0, 20.0)
+
+    with pytest.raises(ReleaseBlockedError) as refusal:
+        gate.release(quote.waveform, quote.sample_rate, out=tmp_path, generator="Tones")
+
+    with gate.database.read() as session:
+        row = releases.get_output(session, refusal.value.record_id)
+    logged = json.loads(row.record)
+    assert [(m["status"], m["license"]) for m in logged["matches"]] == [("unlicensed", None)]
+    assert "attribution" not in json.dumps(logged["decision"])
 
 
 def test_a_prompt_that_names_a_cataloged_artist_is_never_generated(
@@ -322,7 +385,14 @@ class _Tones:
         )
 
 
-def _catalog(gate: Gate, audio: Audio, *, uses: tuple[str, ...]) -> str:
+def _catalog(
+    gate: Gate,
+    audio: Audio,
+    *,
+    uses: tuple[str, ...],
+    obligations: tuple[str, ...] = (),
+    attribution_text: str = "",
+) -> str:
     items = chromaprint.fingerprint(audio.waveform, audio.sample_rate)
     work = NewWork(
         title="The Quoted Work",
@@ -338,6 +408,8 @@ def _catalog(gate: Gate, audio: Audio, *, uses: tuple[str, ...]) -> str:
                 uses=uses,
                 valid_from=now().replace(year=2000),
                 valid_until=None,
+                obligations=obligations,
+                attribution_text=attribution_text,
             ),
         ),
         fingerprints=(NewFingerprint(engine="chromaprint", items=items.tobytes()),),

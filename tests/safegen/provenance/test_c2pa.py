@@ -424,3 +424,30 @@ def test_other_tools_still_play_the_file(signed: Path) -> None:
         samples = sum(int(frame.samples) for frame in container.decode(container.streams.audio[0]))
 
     assert samples >= 32_000
+
+
+def test_the_lines_that_are_owed_are_read_back_and_covered_by_the_signature(
+    keys: KeyStore, tmp_path: Path
+) -> None:
+    quotation = c2pa.Quotation(
+        work_id="w",
+        title="Wörk",
+        isrc="GBAYE0601498",
+        rights_holder="Acme",
+        license="CC BY 4.0",
+        terms_sha256="cd" * 32,
+        obligations=("attribution",),
+        attribution="Wörk by Ann (CC BY 4.0)",
+    )
+    file = sign(
+        keys,
+        write(tmp_path / "a.flac", "flac"),
+        tmp_path / "b.flac",
+        claim=replace(CLAIM, quotations=(quotation,)),
+    )
+    found = c2pa.read(file, trust_anchors=keys.trust_anchors())
+    forged = tmp_path / "c.flac"
+    forged.write_bytes(file.read_bytes().replace(b"by Ann", b"by Bob"))
+
+    assert (found.state, found.attributions) == ("trusted", ("Wörk by Ann (CC BY 4.0)",))
+    assert c2pa.read(forged, trust_anchors=keys.trust_anchors()).state == "invalid"
