@@ -1,152 +1,121 @@
-"""The derived index: it finds every posting, keeps works apart, and follows the catalog."""
+"""The index follows the catalog, in memory and on disk, and never answers wrongly."""
 
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sqlalchemy.orm import Session
 
 from registry import catalog, index
-from registry.index import GUARD_ITEMS, CatalogIndex, Items
+from registry.index import CatalogIndex, IndexKeeper
+from registry.index_source import Engine
 from registry.session import Database
 from tests.registry.samples import NOON, a_work
 
-MASK = 0xFFFFFF00
-ENGINE = "chromaprint"
+NAME = "chromaprint"
+SILENCE = 7
 
 
-def add(database: Database, number: int, items: list[int]) -> str:
-    blob = np.array(items, dtype="<u4").tobytes()
+@dataclass(frozen=True, kw_only=True)
+class Postings:
+    keys: npt.NDArray[np.uint32]
+    positions: npt.NDArray[np.uint32]
+
+
+def postings_of(blob: bytes) -> Postings:
+    items = np.frombuffer(blob, dtype="<u4")
+    heard = np.flatnonzero(items != SILENCE)
+    return Postings(keys=items[heard] >> np.uint32(8), positions=heard.astype(np.uint32))
+
+
+ENGINE = Engine(name=NAME, scheme="item / 256", item_bytes=4, postings_of=postings_of)
+
+
+def blob(items: list[int]) -> bytes:
+    return np.array(items, dtype="<u4").tobytes()
+
+
+def add(database: Database, number: int, items: list[int], *, revive: bool = False) -> str:
     with database.begin() as session:
-        return catalog.add_work(session, a_work(number, items=blob), at=NOON).work_id
+        new = a_work(number, items=blob(items))
+        at = NOON + timedelta(days=2) if revive else NOON
+        return catalog.add_work(session, new, at=at, revive=revive).work_id
 
 
-def build(database: Database) -> CatalogIndex:
-    with database.read() as session:
-        return index.build(session, engine=ENGINE, key_mask=MASK)
+def remove(database: Database, work_id: str) -> None:
+    with database.begin() as session:
+        catalog.remove_work(session, work_id, at=NOON + timedelta(days=1))
 
 
-def refresh(old: CatalogIndex, database: Database) -> CatalogIndex:
-    with database.read() as session:
-        return index.refresh(old, session, engine=ENGINE, key_mask=MASK)
-
-
-def works_with(found: CatalogIndex, key: int) -> set[str]:
-    postings = found.lookup(np.array([key], dtype=np.uint32), limit=100)
+def works_with(found: CatalogIndex, key: int, *, limit: int = 100) -> set[str]:
+    postings = found.lookup(np.array([key], dtype=np.uint32), limit=limit)
     return {found.work_id(work) for work in postings.works.tolist()}
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    works=st.dictionaries(
-        st.text("abc", min_size=1), st.lists(st.integers(0, 5), min_size=1), max_size=5
-    ),
-    keys=st.lists(st.integers(0, 6), max_size=8),
-    limit=st.integers(1, 20),
-)
-def test_every_posting_is_found_and_nothing_else(
-    works: dict[str, list[int]], keys: list[int], limit: int
-) -> None:
-    high = {name: np.array(items, np.uint32) << np.uint32(8) for name, items in works.items()}
-    found = CatalogIndex(high, key_mask=MASK, change=1)
-    postings = found.lookup(np.array(keys, np.uint32) << np.uint32(8) | np.uint32(3), limit=limit)
-
-    expected = sorted(
-        (row, name, place)
-        for row, key in enumerate(keys)
-        for name, items in works.items()
-        for place, item in enumerate(items)
-        if item == key and sum(list(x).count(key) for x in works.values()) <= limit
-    )
-    rows = zip(
-        postings.rows.tolist(),
-        map(found.work_id, postings.works.tolist()),
-        postings.positions.tolist(),
-        strict=True,
-    )
-    assert sorted(rows) == expected
-    assert found.item_count == sum(map(len, works.values()))
+def contents(found: CatalogIndex) -> dict[str, bytes]:
+    return {found.work_id(work): bytes(found.blob(work)) for work in found.works()}
 
 
-def test_works_lie_further_apart_than_a_query_is_long() -> None:
-    works: dict[str, Items] = {name: np.zeros(10, np.uint32) for name in "ab"}
-    found = CatalogIndex(works, key_mask=MASK, change=1)
+@pytest.fixture(params=["in memory", "on disk"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+    """Give a place for segments, or none."""
+    return tmp_path / "index" / NAME if request.param == "on disk" else None
 
-    assert np.diff(found._places).max() > GUARD_ITEMS
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every change be worth a merge."""
+    monkeypatch.setattr(index, "LEAST_DELTA", 0)
 
 
-def test_an_empty_catalog_answers_nothing(sqlite_database: Database) -> None:
-    found = build(sqlite_database)
+def test_an_empty_catalog_answers_nothing(sqlite_database: Database, folder: Path | None) -> None:
+    found = IndexKeeper(sqlite_database, ENGINE, folder=folder).current()
 
     assert (found.item_count, found.work_count, found.change) == (0, 0, 0)
     assert len(found.lookup(np.array([1, 2], np.uint32), limit=10).rows) == 0
 
 
-def test_a_new_work_appears_and_a_removed_one_is_gone_at_once(database: Database) -> None:
+def test_a_new_work_appears_and_a_removed_one_is_gone_at_once(
+    database: Database, folder: Path | None
+) -> None:
+    keeper = IndexKeeper(database, ENGINE, folder=folder)
     first = add(database, 1, [0x100, 0x200])
-    old = build(database)
+    old = keeper.current()
     second = add(database, 2, [0x200, 0x300])
-    grown = refresh(old, database)
+    grown = keeper.current()
 
-    assert works_with(old, 0x200) == {first}
-    assert works_with(grown, 0x200) == {first, second}
+    assert works_with(old, 2) == {first}
+    assert works_with(grown, 2) == {first, second}
+    assert (grown.work_count, grown.item_count) == (2, 4)
 
-    with database.begin() as session:
-        catalog.remove_work(session, first, at=NOON + timedelta(days=1))
-    shrunk = refresh(grown, database)
+    remove(database, first)
+    shrunk = keeper.current()
 
-    assert works_with(shrunk, 0x200) == {second}
-    assert works_with(shrunk, 0x100) == set()
-    assert shrunk.work_count == 1
-    assert works_with(build(database), 0x200) == {second}
+    assert works_with(shrunk, 2) == {second}
+    assert works_with(shrunk, 1) == set()
+    assert (shrunk.work_count, shrunk.item_count) == (1, 2)
+    assert works_with(grown, 2) == {first, second}
+    assert contents(IndexKeeper(database, ENGINE).current()) == contents(shrunk)
+    keeper.wait()
 
 
-def test_a_revived_work_is_back(sqlite_database: Database) -> None:
+def test_a_revived_work_is_back(sqlite_database: Database, folder: Path | None) -> None:
+    keeper = IndexKeeper(sqlite_database, ENGINE, folder=folder)
     work_id = add(sqlite_database, 1, [0x100])
-    with sqlite_database.begin() as session:
-        catalog.remove_work(session, work_id, at=NOON)
-    gone = build(sqlite_database)
-    with sqlite_database.begin() as session:
-        blob = np.array([0x100], dtype="<u4").tobytes()
-        catalog.add_work(session, a_work(1, items=blob), at=NOON + timedelta(days=1), revive=True)
+    keeper.current()
+    remove(sqlite_database, work_id)
 
-    assert works_with(gone, 0x100) == set()
-    assert works_with(refresh(gone, sqlite_database), 0x100) == {work_id}
+    assert works_with(keeper.current(), 1) == set()
+
+    add(sqlite_database, 1, [0x100], revive=True)
+
+    assert works_with(keeper.current(), 1) == {work_id}
 
 
 def test_an_unchanged_catalog_costs_nothing(sqlite_database: Database) -> None:
     add(sqlite_database, 1, [0x100])
-    found = build(sqlite_database)
+    keeper = IndexKeeper(sqlite_database, ENGINE)
 
-    assert refresh(found, sqlite_database) is found
-
-
-def test_only_changed_works_are_read_again(
-    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(1, 4):
-        add(sqlite_database, number, [number << 8])
-    found = build(sqlite_database)
-    added = add(sqlite_database, 4, [4 << 8])
-    read: list[str] = []
-    original = catalog.get_fingerprint
-
-    def spy(session: Session, work_id: str, engine: str) -> catalog.FingerprintRow | None:
-        read.append(work_id)
-        return original(session, work_id, engine)
-
-    monkeypatch.setattr(index, "get_fingerprint", spy)
-    refresh(found, sqlite_database)
-
-    assert read == [added]
-
-
-def test_a_restored_older_database_is_read_anew(sqlite_database: Database) -> None:
-    work_id = add(sqlite_database, 1, [0x100])
-    ahead = CatalogIndex({"ghost": np.array([0x900], np.uint32)}, key_mask=MASK, change=99)
-    found = refresh(ahead, sqlite_database)
-
-    assert works_with(found, 0x900) == set()
-    assert works_with(found, 0x100) == {work_id}
+    assert keeper.current() is keeper.current()
