@@ -61,6 +61,19 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keyed:
+    """What an engine is looked up by; two columns of equal length.
+
+    Attributes:
+        keys: Shape (n,).
+        positions: Where in the sound each key stands; the unit is the engine's.
+    """
+
+    keys: npt.NDArray[np.uint32]
+    positions: npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WatermarkFinding:
     """What was heard of a watermark.
 

@@ -1,0 +1,491 @@
+"""Does this recording hold the landmarks of a work, in the same order and at the same pace?
+
+Keys name the places worth a look: works and offsets at which several keys agree. There
+the work's own landmarks are laid over the query's spectrogram at slightly different
+paces, and every landmark that is found again, or is not, counts by how telling it is:
+a tone that sounds all the time is found at any offset and says nothing, nor does a
+moment at which everything sounds. The stretch of the highest total is the evidence.
+
+What this module does not do: find landmarks (``detectors.landmarks``), store or look
+them up (``registry.index``), or judge what a match means (the policy).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.base import Keyed, Match
+from detectors.errors import DetectorError
+from detectors.landmarks import (
+    BINS,
+    CENTER_SECONDS,
+    ENGINE,
+    FRAME_SECONDS,
+    QUERY_TARGETS,
+    Landmarks,
+    Numbers,
+    bin_of,
+    keys_of,
+)
+from detectors.stretches import stretches
+
+COMMON_POSTINGS: Final = 1_000
+"""A key with more postings than this says nothing about where it comes from."""
+LEAST_FRAMES: Final = 80
+"""Two seconds: fewer have nothing to be found by."""
+
+_WINDOW: Final = 430
+_STEP: Final = 215
+"""Ten seconds, every five."""
+_BUCKET: Final = 8
+_CANDIDATES: Final = 48
+_LEAST_VOTES: Final = 2
+_PACES: Final = tuple(round(0.95 + 0.01 * i, 2) for i in range(11))
+_NUDGES: Final = tuple(range(-4, 5))
+_FOUND_PROB: Final = 0.45
+"""How often a landmark is found again where the work sounds, on the whole."""
+_LEAST_PROB: Final = 0.02
+_MOST_PROB: Final = 0.4
+_LOSS_WEIGHT: Final = 0.35
+"""What is laid over the music hides landmarks for seconds; losses in full would end a stretch."""
+_BIN_FRAMES: Final = 11
+"""Gains are added up over a quarter of a second."""
+_LEAST_GAIN: Final = 3.0
+_CHAIN_FRAMES: Final = 12
+_DIAGONAL_ZERO: Final = 1 << 27
+_WORK_BITS: Final = 28
+
+NULL_K: Final = 1e-7
+NULL_LAMBDA: Final = 0.3
+LEAST_P: Final = 1e-12
+HALF_SCORE: Final = 40.0
+
+
+class Postings(Protocol):
+    """Where keys occur; three columns of equal length."""
+
+    @property
+    def rows(self) -> Numbers:
+        """Which of the keys asked for."""
+
+    @property
+    def works(self) -> Numbers:
+        """Number of the work inside the index."""
+
+    @property
+    def positions(self) -> Numbers:
+        """Frame inside the work, from 0."""
+
+
+class LandmarkIndex(Protocol):
+    """What matching asks of whoever holds the works."""
+
+    @property
+    def item_count(self) -> int:
+        """Keys of all works together."""
+
+    def lookup(self, keys: npt.NDArray[np.uint32], *, limit: int) -> Postings:
+        """Find the postings of ``keys``, leaving out keys that have more than ``limit``."""
+
+    def blob(self, work: int) -> bytes:
+        """Give what is stored of one work."""
+
+    def work_id(self, work: int) -> str:
+        """Name a work by its id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandmarkRule:
+    """What evidence must show to be called a match.
+
+    Attributes:
+        min_votes: Least number of landmarks found again.
+        min_seconds: Shortest evidence.
+        max_p_value: Highest chance, after correction for the size of the search.
+    """
+
+    min_votes: int = 12
+    min_seconds: float = 2.0
+    max_p_value: float = 1e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandmarkEvidence:
+    """A stretch on which the query holds the landmarks of a work.
+
+    Attributes:
+        work: Number of the work inside the index.
+        first_frame: Of the stretch, in the query.
+        last_frame: Exclusive.
+        work_first_frame: Frame of the work that lies under ``first_frame``.
+        work_last_frame: Frame of the work that lies under ``last_frame``.
+        votes: Landmarks of the work that were found again.
+        expected: Landmarks of the work that should be there.
+        local_score: Sum of the gains over the stretch, in nats of an ideal model.
+        p_value: Chance of such a score in a search of this size.
+    """
+
+    work: int
+    first_frame: int
+    last_frame: int
+    work_first_frame: float
+    work_last_frame: float
+    votes: int
+    expected: int
+    local_score: float
+    p_value: float
+
+    @property
+    def seconds(self) -> float:
+        """Length of the stretch in the query."""
+        return (self.last_frame - self.first_frame) * FRAME_SECONDS
+
+    @property
+    def speed(self) -> float:
+        """Query's tempo relative to the work."""
+        span = self.last_frame - self.first_frame
+        return (self.work_last_frame - self.work_first_frame) / span if span else 1.0
+
+    def satisfies(self, rule: LandmarkRule) -> bool:
+        """Apply the rule."""
+        return (
+            self.votes >= rule.min_votes
+            and self.seconds >= rule.min_seconds
+            and self.p_value <= rule.max_p_value
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A recording as it is searched for.
+
+    Attributes:
+        landmarks: At ``QUERY_RATE``.
+        frames: Length of the recording.
+    """
+
+    landmarks: Landmarks
+    frames: int
+
+
+def find_matches(
+    query: Query, index: LandmarkIndex, *, rule: LandmarkRule | None = None
+) -> tuple[Match, ...]:
+    """Find the works that a recording quotes, best first; a work may have several stretches.
+
+    Raises:
+        DetectorError: If the recording is shorter than ``LEAST_FRAMES``.
+    """
+    rule = rule or LandmarkRule()
+    found = [e for e in find_evidence(query, index) if e.satisfies(rule)]
+    return tuple(to_match(evidence, index) for evidence in found)
+
+
+def find_evidence(query: Query, index: LandmarkIndex) -> tuple[LandmarkEvidence, ...]:
+    """Find every stretch of agreement, whether or not it is enough to decide.
+
+    Returns:
+        Evidence by falling local score; ties by work and place.
+
+    Raises:
+        DetectorError: If the recording is shorter than ``LEAST_FRAMES``.
+    """
+    if query.frames < LEAST_FRAMES:
+        raise DetectorError(
+            f"{query.frames * FRAME_SECONDS:.2f} s of landmarks, "
+            f"at least {LEAST_FRAMES * FRAME_SECONDS:.2f} s are needed"
+        )
+    works = _Works(index)
+    keyed = keys_of(query.landmarks, targets=QUERY_TARGETS, is_query=True)
+    votes = _vote(keyed, index)
+    lines: list[_Line] = []
+    for start in range(0, max(1, query.frames - _WINDOW + _STEP), _STEP):
+        stop = min(query.frames, start + _WINDOW)
+        found = _candidates(votes, start, stop)
+        lines += _laid_over(found, query, works, start, stop)
+    search = query.frames * max(1, index.item_count)
+    evidence = [e for chain in _chained(lines) for e in _evidence(chain, search)]
+    return tuple(sorted(evidence, key=lambda e: (-e.local_score, e.work, e.first_frame)))
+
+
+class _Works:
+    """The works' landmarks, read only where they are needed."""
+
+    def __init__(self, index: LandmarkIndex) -> None:
+        self._index = index
+        self._columns: dict[int, tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]] = {}
+
+    def between(self, work: int, first: float, last: float) -> Landmarks:
+        """Give the landmarks of one work from frame ``first`` to before ``last``, each once."""
+        if work not in self._columns:
+            words = np.frombuffer(self._index.blob(work), dtype="<u4")
+            self._columns[work] = words[: len(words) // 2], words[len(words) // 2 :]
+        keys, frames = self._columns[work]
+        low, high = np.searchsorted(frames, (max(0.0, first), max(0.0, last)))
+        place = frames[low:high].astype(np.int64)
+        both = np.sort(place * BINS + bin_of(keys[low:high]))
+        both = both[np.append(True, both[1:] != both[:-1])] if len(both) else both
+        return Landmarks(frames=both // BINS, bins=both % BINS)
+
+
+class _Sky:
+    """What it is worth to find a landmark of a work at any point of one window of the query."""
+
+    def __init__(self, query: Query, start: int, stop: int) -> None:
+        low, high = np.searchsorted(query.landmarks.frames, (start, stop))
+        frames, bins = query.landmarks.frames[low:high] - start, query.landmarks.bins[low:high]
+        bright = np.zeros((stop - start + 2, BINS + 2), dtype=bool)
+        for later in (0, 1, 2):
+            for higher in (0, 1, 2):
+                bright[frames + later, bins + higher] = True
+        bright = bright[1:-1, 1:-1]
+        # What a bin and a moment show on the whole is no agreement.
+        per_bin = bright.mean(axis=0, dtype=np.float32)
+        per_frame = bright.mean(axis=1, dtype=np.float32)
+        per_frame /= max(float(per_frame.mean()), 1e-9)
+        by_luck = np.clip(per_frame[:, np.newaxis] * per_bin, _LEAST_PROB, _MOST_PROB)
+        lost = np.float32(_LOSS_WEIGHT) * np.log((1.0 - _FOUND_PROB) / (1.0 - by_luck))
+        gain = np.where(bright, np.log(_FOUND_PROB / by_luck), lost)
+        # Around the window nothing is gained or lost.
+        self.margin = max(_NUDGES)
+        self.gain = np.pad(gain, ((self.margin, self.margin), (0, 0))).astype(np.float32)
+        self.bright = np.pad(bright, ((self.margin, self.margin), (0, 0)))
+
+
+# Votes: which places are worth a look
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Votes:
+    """Each vote once, by query frame."""
+
+    frames: Numbers
+    works: Numbers
+    diagonals: Numbers
+
+
+def _vote(keyed: Keyed, index: LandmarkIndex) -> _Votes:
+    found = index.lookup(keyed.keys, limit=COMMON_POSTINGS)
+    frames = keyed.positions.astype(np.int64)[found.rows]
+    order = np.argsort(frames, kind="stable")
+    return _Votes(
+        frames=frames[order],
+        works=np.asarray(found.works)[order],
+        diagonals=(np.asarray(found.positions) - frames)[order],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A work, and the frame of it that lies under query frame 0 at the normal pace."""
+
+    work: int
+    diagonal: float
+
+
+def _candidates(votes: _Votes, start: int, stop: int) -> list[_Candidate]:
+    """Choose the places with votes from the most moments of a window."""
+    low, high = np.searchsorted(votes.frames, (start, stop))
+    frames, diagonals = votes.frames[low:high], votes.diagonals[low:high]
+    bucket = (votes.works[low:high] << _WORK_BITS) + (diagonals + _DIAGONAL_ZERO) // _BUCKET
+    # Votes of one moment count once: chords and noise bursts bring many.
+    order = np.argsort(bucket, kind="stable")
+    bucket, frames, diagonals = bucket[order], frames[order], diagonals[order]
+    names, first, counts = np.unique(bucket, return_index=True, return_counts=True)
+    last = first + counts
+    follows = np.zeros(len(names), bool)
+    follows[:-1] = names[1:] == names[:-1] + 1
+    upper = np.where(follows, np.append(last[1:], 0), last) if len(names) else last
+    rough = upper - first
+    likely = np.argsort(-rough, kind="stable")[: 8 * _CANDIDATES]
+    found: list[tuple[int, int, float]] = []
+    for row in likely.tolist():
+        here = slice(int(first[row]), int(upper[row]))
+        moments = len(set((frames[here] // 4).tolist()))
+        if moments >= _LEAST_VOTES:
+            inside = np.sort(diagonals[here])
+            middle = float(inside[len(inside) // 2])
+            found.append((moments, int(names[row] >> _WORK_BITS), middle))
+    found.sort(key=lambda one: (-one[0], one[1], one[2]))
+    return [_Candidate(work=work, diagonal=place) for _, work, place in found[:_CANDIDATES]]
+
+
+# Lines: how well the work lies over the query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """A work laid over one window of the query.
+
+    Attributes:
+        diagonal: Frame of the work under the middle of the window, less that frame.
+        pace: Frames of the work in a frame of the query.
+        gains: Per quarter second of the window.
+        found: Landmarks found again, per quarter second.
+        expected: Landmarks that should be there.
+    """
+
+    work: int
+    start: int
+    middle: float
+    diagonal: float
+    pace: float
+    gains: npt.NDArray[np.float64]
+    found: Numbers
+    expected: Numbers
+
+    def at(self, frame: float) -> float:
+        """Give the frame of the work that lies under a frame of the query."""
+        return self.middle + self.diagonal + (frame - self.middle) * self.pace
+
+
+def _laid_over(
+    candidates: list[_Candidate], query: Query, works: _Works, start: int, stop: int
+) -> list[_Line]:
+    """Find for each candidate the pace and offset at which it agrees best over a window."""
+    middle = (start + stop) / 2
+    reach = (stop - start) / 2 * max(_PACES) + max(_NUDGES)
+    own = [
+        works.between(c.work, middle + c.diagonal - reach, middle + c.diagonal + reach)
+        for c in candidates
+    ]
+    sizes = [len(one.frames) for one in own]
+    if not sum(sizes):
+        return []
+    sky = _Sky(query, start, stop)
+    last = len(sky.gain) - 1
+    gain, bright = sky.gain.ravel(), sky.bright.ravel()
+    owner = np.repeat(np.arange(len(own)), sizes)
+    from_middle = np.concatenate(
+        [one.frames - middle - c.diagonal for one, c in zip(own, candidates, strict=True)]
+    )
+    bins = np.concatenate([one.bins for one in own])
+
+    def points(pace: float, nudge: int, mine: slice | npt.NDArray[np.bool_]) -> Numbers:
+        """Give the cells of the window that landmarks fall on; those outside fall on its margin."""
+        frames = np.rint(from_middle[mine] / pace + (middle - start + sky.margin + nudge))
+        cells: Numbers = np.clip(frames, 0, last).astype(np.int64) * BINS + bins[mine]
+        return cells
+
+    best = np.full(len(own), -np.inf)
+    choice = np.zeros((len(own), 2))
+    for pace in _PACES:
+        for nudge in _NUDGES:
+            cells = points(pace, nudge, slice(None))
+            total = np.bincount(owner, gain[cells], minlength=len(own))
+            better = total > best
+            best[better] = total[better]
+            choice[better] = pace, nudge
+    lines: list[_Line] = []
+    width = -(-(stop - start) // _BIN_FRAMES)
+    for row in np.flatnonzero(best >= _LEAST_GAIN).tolist():
+        pace, nudge = choice[row].tolist()
+        cells = points(pace, nudge, owner == row)
+        frames = cells // BINS - sky.margin
+        inside = (frames >= 0) & (frames < stop - start)
+        cells, place = cells[inside], frames[inside] // _BIN_FRAMES
+        lines.append(
+            _Line(
+                work=candidates[row].work,
+                start=start,
+                middle=middle,
+                diagonal=candidates[row].diagonal - nudge * pace,
+                pace=pace,
+                gains=np.bincount(place, gain[cells], minlength=width).astype(np.float64),
+                found=np.bincount(place[bright[cells]], minlength=width),
+                expected=np.bincount(place, minlength=width),
+            )
+        )
+    return lines
+
+
+def _chained(lines: list[_Line]) -> list[list[_Line]]:
+    """Join lines of one work that go on where another ends."""
+    chains: list[list[_Line]] = []
+    for line in sorted(lines, key=lambda one: (one.work, one.start, -float(one.gains.sum()))):
+        for chain in chains:
+            end = chain[-1]
+            meeting = (end.middle + line.middle) / 2
+            if (
+                end.work == line.work
+                and end.start + _STEP == line.start
+                and abs(end.at(meeting) - line.at(meeting)) <= _CHAIN_FRAMES
+            ):
+                chain.append(line)
+                break
+        else:
+            chains.append([line])
+    return chains
+
+
+def _evidence(chain: list[_Line], search: int) -> list[LandmarkEvidence]:
+    """Cut a chain into its stretches of agreement."""
+    first = chain[0].start
+    step = _STEP // _BIN_FRAMES + 1
+    width = (len(chain) - 1) * step + max(len(line.gains) for line in chain)
+    gains, owner = np.full(width, -np.inf), np.zeros(width, np.int64)
+    found, expected = np.zeros(width, np.int64), np.zeros(width, np.int64)
+    for number, line in enumerate(chain):
+        low = round((line.start - first) / _BIN_FRAMES)
+        here = slice(low, low + len(line.gains))
+        better = line.gains > gains[here]
+        for target, own in (
+            (gains, line.gains),
+            (owner, np.full(len(line.gains), number)),
+            (found, line.found),
+            (expected, line.expected),
+        ):
+            target[here][better] = own[better]
+    gains[np.isinf(gains)] = 0.0
+    rows: list[LandmarkEvidence] = []
+    for start, stop in stretches(gains, least=_LEAST_GAIN):
+        score = float(gains[start:stop].sum())
+        begin, end = first + start * _BIN_FRAMES, first + stop * _BIN_FRAMES
+        rows.append(
+            LandmarkEvidence(
+                work=chain[0].work,
+                first_frame=begin,
+                last_frame=end,
+                work_first_frame=chain[int(owner[start])].at(begin),
+                work_last_frame=chain[int(owner[stop - 1])].at(end),
+                votes=int(found[start:stop].sum()),
+                expected=int(expected[start:stop].sum()),
+                local_score=score,
+                p_value=chance(score, search),
+            )
+        )
+    return rows
+
+
+def chance(local_score: float, search: int) -> float:
+    """Give the chance that unrelated music reaches a local score somewhere in a search.
+
+    Args:
+        local_score: As in ``LandmarkEvidence``.
+        search: Frames of the query times keys of all works.
+
+    Returns:
+        A probability in [1e-12, 1].
+    """
+    expected = NULL_K * search * math.exp(-NULL_LAMBDA * local_score)
+    return min(1.0, max(LEAST_P, -math.expm1(-expected)))
+
+
+def to_match(evidence: LandmarkEvidence, index: LandmarkIndex) -> Match:
+    """Tell a stretch of evidence as a match."""
+    return Match(
+        work_id=index.work_id(evidence.work),
+        engine=ENGINE,
+        query_start_seconds=evidence.first_frame * FRAME_SECONDS + CENTER_SECONDS,
+        query_end_seconds=evidence.last_frame * FRAME_SECONDS + CENTER_SECONDS,
+        reference_start_seconds=max(0.0, evidence.work_first_frame * FRAME_SECONDS)
+        + CENTER_SECONDS,
+        reference_end_seconds=max(0.0, evidence.work_last_frame * FRAME_SECONDS) + CENTER_SECONDS,
+        score=evidence.local_score / (evidence.local_score + HALF_SCORE),
+        p_value=evidence.p_value,
+        speed=evidence.speed,
+        votes=evidence.votes,
+    )
