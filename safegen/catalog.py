@@ -20,13 +20,11 @@ from registry.catalog import NewFingerprint, NewWork
 from registry.errors import ConflictError, InvalidError
 from registry.session import Database
 from safegen.audio import sha256_file, walk
-from safegen.declarations import Declaration, Tags, Terms, read_tags
+from safegen.declarations import Declaration, Tags, Terms, one_line, read_tags
 from safegen.errors import InputError, SafegenError
 
 ENGINES: Final = ("chromaprint",)
 """What ``_listen`` gives for every file, in this order."""
-MAX_TEXT: Final = 1000
-
 T = TypeVar("T")
 
 
@@ -98,13 +96,7 @@ def declare(
     Raises:
         InputError: If nothing is there, or one title or ISRC is given for several files.
     """
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{path}: no such file or folder", remedy="Check the path.")
-    found = tuple(walk(paths))
-    if not found:
-        names = ", ".join(str(path) for path in paths)
-        raise InputError(f"{names}: no audio file found", remedy="Name a file or another folder.")
+    found = find_files(paths)
     if len(found) > 1 and (title or isrc):
         raise InputError(
             f"one title or ISRC cannot stand for {len(found)} files",
@@ -114,6 +106,22 @@ def declare(
         Declaration(path=path, source=str(path), terms=terms, title=title, artist=artist, isrc=isrc)
         for path in found
     )
+
+
+def find_files(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """List the files named and the audio files below the folders named.
+
+    Raises:
+        InputError: If a path is not there, or none of them leads to a file.
+    """
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder", remedy="Check the path.")
+    found = tuple(walk(paths))
+    if not found:
+        names = ", ".join(str(path) for path in paths)
+        raise InputError(f"{names}: no audio file found", remedy="Name a file or another folder.")
+    return found
 
 
 def add(
@@ -190,7 +198,7 @@ def default_jobs(files: int) -> int:
 
 def total_bytes(declarations: Iterable[Declaration]) -> int:
     """Sum of the files' sizes, the measure of progress."""
-    return sum(_size(declaration.path) for declaration in declarations)
+    return sum(size_of(declaration.path) for declaration in declarations)
 
 
 def _known(
@@ -213,7 +221,7 @@ def _known(
         fingerprints=(),
         seconds=work.seconds,
         content_sha256=digest,
-        source_name=declaration.path.name,
+        source_name=one_line(declaration.path.name),
     )
     try:
         found = catalog.compare(work, new)
@@ -230,7 +238,7 @@ def _known(
         created=False,
         license_differs=found.license_differs,
         problem="",
-        size_bytes=_size(declaration.path),
+        size_bytes=size_of(declaration.path),
     )
 
 
@@ -279,16 +287,17 @@ def _store(
     if heard.problem:
         return _failed(declaration, heard.problem)
     work = NewWork(
-        title=(declaration.title or heard.tags.title or declaration.path.stem)[:MAX_TEXT],
-        artist=(declaration.artist or heard.tags.artist)[:MAX_TEXT],
+        title=declaration.title or heard.tags.title or name_of(declaration.path),
+        artist=declaration.artist or heard.tags.artist,
         isrc=declaration.isrc or heard.tags.isrc,
         iswc=declaration.iswc,
+        musicbrainz_id=declaration.musicbrainz_id,
         rights=declaration.terms.rights,
         licenses=(declaration.terms.license,),
         fingerprints=heard.fingerprints,
         seconds=heard.seconds,
         content_sha256=digest,
-        source_name=declaration.path.name[:MAX_TEXT],
+        source_name=one_line(declaration.path.name),
     )
     try:
         with database.begin() as session:
@@ -307,7 +316,7 @@ def _store(
         created=result.created,
         license_differs=result.license_differs,
         problem="",
-        size_bytes=_size(declaration.path),
+        size_bytes=size_of(declaration.path),
     )
 
 
@@ -323,11 +332,17 @@ def _failed(declaration: Declaration, problem: str) -> Added:
         created=False,
         license_differs=False,
         problem=problem,
-        size_bytes=_size(declaration.path),
+        size_bytes=size_of(declaration.path),
     )
 
 
-def _size(path: Path) -> int:
+def name_of(path: Path) -> str:
+    """Name a recording after its file, for want of a title."""
+    return one_line(path.stem) or "untitled"
+
+
+def size_of(path: Path) -> int:
+    """Give a file's size, 0 if it is gone."""
     try:
         return path.stat().st_size
     except OSError:

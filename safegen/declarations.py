@@ -1,37 +1,23 @@
 """What did the caller say about these recordings: title, holder, license?
 
-Either the same rights for every file of a folder, with titles from the files' tags,
-or a CSV file with one recording a line. A declaration says what a file is; adding it
-to the catalog is ``safegen.catalog``.
+Either the same for every file of a folder, with titles from the files' tags, or a CSV
+file with one recording a line (``safegen.works_csv``). A declaration says what a file
+is; adding it to the catalog is ``safegen.catalog``.
 """
 
-import csv
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from registry.catalog import NewRight, is_isrc
 from registry.errors import InvalidError
-from registry.licensing import WORLD, NewLicense
+from registry.licensing import WORLD, NewLicense, refuse_territories
 from safegen.errors import InputError
+from safegen.identifiers import parse_ipi, parse_isni
 
-CSV_COLUMNS: Final = {
-    "file": "path of the recording, relative to the CSV file's folder",
-    "title": "default: the title in the file's tags, else its name",
-    "artist": "default: from the tags",
-    "isrc": "with or without hyphens; default: from the tags",
-    "iswc": "of the composition",
-    "rights_holder": 'a name, or shares: "Acme (60%); Bob Music (40%)"',
-    "license": "the license's name, such as CC0-1.0",
-    "territories": 'country codes separated by spaces, "*" for the world, "* -US" without one',
-    "uses": "of train, style_reference, sample, sync; empty allows nothing",
-    "valid_from": "a day (midnight UTC) or a time with its zone; default: now",
-    "valid_until": "the first moment at which it no longer holds; default: open-ended",
-}
-"""Column -> what belongs there. ``file`` is required, the others have defaults."""
+MAX_HOLDER: Final = 500
 
 _SHARE: Final = re.compile(r"^(?P<name>.+?)\s*\(\s*(?P<share>\d+(\.\d+)?)\s*%\s*\)$")
 
@@ -59,14 +45,7 @@ class Declaration:
     artist: str = ""
     isrc: str = ""
     iswc: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BadLine:
-    """A line of a CSV file that cannot be used."""
-
-    source: str
-    problem: str
+    musicbrainz_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +65,12 @@ def parse_terms(
     uses: str,
     valid_from: str,
     valid_until: str,
+    obligations: str = "",
+    attribution: str = "",
+    ipi: str = "",
+    isni: str = "",
 ) -> Terms:
-    """Read rights and license as they are written in options and CSV cells.
+    """Read rights and license as they are written in options.
 
     Raises:
         InputError: Naming the value and what is wrong with it.
@@ -98,12 +81,24 @@ def parse_terms(
         uses=uses,
         valid_from=valid_from,
         valid_until=valid_until,
+        obligations=obligations,
+        attribution=attribution,
     )
-    return Terms(rights=_rights(rights_holder), license=license_)
+    rights = parse_rights(rights_holder)
+    for field, codes in (("ipi", ipi), ("isni", isni)):
+        rights = with_each(rights, field, codes)
+    return Terms(rights=rights, license=license_)
 
 
 def parse_license(
-    *, license_name: str, territories: str, uses: str, valid_from: str, valid_until: str
+    *,
+    license_name: str,
+    territories: str = "",
+    uses: str = "",
+    valid_from: str = "",
+    valid_until: str = "",
+    obligations: str = "",
+    attribution: str = "",
 ) -> NewLicense:
     """Read a license as it is written in options and CSV cells.
 
@@ -112,60 +107,86 @@ def parse_license(
     """
     try:
         return NewLicense(
-            name=_line(license_name),
+            name=one_line(license_name),
             territories=tuple(_words(territories.upper())) or (WORLD,),
             uses=tuple(_words(uses.lower())),
             valid_from=_moment(valid_from),
             valid_until=_moment(valid_until),
+            obligations=tuple(_words(obligations.lower())),
+            attribution_text=attribution.strip(),
         )
     except InvalidError as error:
         raise InputError(str(error)) from error
 
 
-def parse_isrc(text: str) -> str:
-    """Write an ISRC as the registry keeps it: upper case, no hyphens; empty stays empty.
+def parse_rights(text: str) -> tuple[NewRight, ...]:
+    """Read one name, or several with their shares: "Acme (60%); Bob (40%)".
+
+    A name without a share may contain a semicolon or a percent sign.
 
     Raises:
-        InputError: If it is none.
+        InputError: If there is no name, some shares are missing, or they exceed 100.
     """
-    isrc = _plain_isrc(text)
-    if isrc and not is_isrc(isrc):
-        raise InputError(f"{text!r} is no ISRC", remedy="Write it like GBAYE0601498.")
-    return isrc
+    parts = [part.strip() for part in text.split(";")]
+    shares = [_SHARE.match(part) for part in parts]
+    if all(shares):
+        rights = tuple(
+            NewRight(rights_holder=one_line(share["name"]), share_percent=float(share["share"]))
+            for share in shares
+            if share is not None
+        )
+    elif any(shares):
+        bare = parts[shares.index(None)]
+        raise InputError(
+            f"{bare[:80]!r} has no share, others have", remedy='Write "Acme (60%); Bob (40%)".'
+        )
+    else:
+        rights = (NewRight(rights_holder=one_line(text)),)
+    if not all(right.rights_holder for right in rights):
+        raise InputError("the rights-holder's name is empty", remedy="Say who holds the works.")
+    if any(len(right.rights_holder) > MAX_HOLDER for right in rights):
+        raise InputError(f"the rights-holder's name is longer than {MAX_HOLDER} characters")
+    if any(not 0 < right.share_percent <= 100 for right in rights):
+        raise InputError("a share must be > 0 and at most 100 percent")
+    return rights
 
 
-def read_csv(path: Path, *, defaults: dict[str, str]) -> Iterator[Declaration | BadLine]:
-    """Read a CSV file line by line, good and bad ones in their order.
+def with_each(rights: tuple[NewRight, ...], field: str, text: str) -> tuple[NewRight, ...]:
+    """Give each rights-holder its IPI, ISNI or territories, written in the same order.
 
     Args:
-        path: UTF-8, with or without a byte order mark, commas or semicolons, one header line.
-        defaults: Column -> value for cells that are empty or columns that are absent.
+        rights: As read from the names.
+        field: "ipi", "isni" or "territories".
+        text: One value for each holder, separated by semicolons; some may be empty.
 
     Raises:
-        InputError: If the file cannot be read as CSV or its header is wrong.
+        InputError: If there are more or fewer values than holders, or one is wrong.
     """
+    if not text.strip():
+        return rights
+    values = [value.strip() for value in text.split(";")]
+    if len(values) != len(rights):
+        raise InputError(
+            f"{len(values)} values stand for {len(rights)} rights-holders",
+            remedy="Separate them by semicolons, in the order of the names; some may be empty.",
+        )
+    return tuple(
+        _with(right, field, value) if value else right
+        for right, value in zip(rights, values, strict=True)
+    )
+
+
+def _with(right: NewRight, field: str, value: str) -> NewRight:
+    if field == "ipi":
+        return replace(right, ipi=parse_ipi(value))
+    if field == "isni":
+        return replace(right, isni=parse_isni(value))
+    territories = tuple(_words(value.upper()))
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    header = text.partition("\n")[0]
-    delimiter = ";" if header.count(";") > header.count(",") else ","
-    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
-    _refuse_header(path, [name.strip().lower() for name in reader.fieldnames or []])
-    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            yield BadLine(source=f"{path.name}:{reader.line_num}", problem=str(error))
-            continue
-        if cells is None:
-            return
-        source = f"{path.name}:{reader.line_num}"
-        try:
-            yield _declare(path, source, cells, defaults)
-        except InputError as error:
-            yield BadLine(source=source, problem=error.problem)
+        refuse_territories(territories)
+    except InvalidError as error:
+        raise InputError(str(error)) from error
+    return replace(right, territories=territories)
 
 
 def read_tags(path: Path) -> Tags:
@@ -176,74 +197,12 @@ def read_tags(path: Path) -> Tags:
         tag = TinyTag.get(path, duration=False)
     except (TinyTagException, OSError, ValueError):
         return Tags()
-    isrcs = [_plain_isrc(str(text)) for text in tag.other.get("isrc", [])]
+    isrcs = [re.sub(r"[\s-]", "", str(text)).upper() for text in tag.other.get("isrc", [])]
     return Tags(
-        title=_line(tag.title),
-        artist=_line(tag.artist),
+        title=one_line(tag.title),
+        artist=one_line(tag.artist),
         isrc=next((text for text in isrcs if is_isrc(text)), ""),
     )
-
-
-def _refuse_header(path: Path, names: list[str]) -> None:
-    known = ", ".join(CSV_COLUMNS)
-    unknown = [name for name in names if name not in CSV_COLUMNS]
-    if "file" not in names:
-        raise InputError(
-            f"{path}: the first line has no column `file`", remedy=f"Columns are: {known}."
-        )
-    if unknown:
-        raise InputError(f"{path}: unknown column {unknown[0]!r}", remedy=f"Columns are: {known}.")
-    if len(set(names)) != len(names):
-        raise InputError(f"{path}: a column appears twice", remedy="Remove one.")
-
-
-def _declare(
-    path: Path, source: str, cells: dict[str, str | None], defaults: dict[str, str]
-) -> Declaration:
-    if None in cells:
-        raise InputError("more cells than the header has columns")
-    given = {
-        name: (cells.get(name) or "").strip() or defaults.get(name, "") for name in CSV_COLUMNS
-    }
-    for required in ("file", "rights_holder", "license"):
-        if not given[required]:
-            raise InputError(f"column `{required}` is empty")
-    recording = path.parent / given["file"]
-    if not recording.is_file():
-        raise InputError(f"{recording}: no such file")
-    terms = parse_terms(
-        rights_holder=given["rights_holder"],
-        license_name=given["license"],
-        territories=given["territories"],
-        uses=given["uses"],
-        valid_from=given["valid_from"],
-        valid_until=given["valid_until"],
-    )
-    return Declaration(
-        path=recording,
-        source=source,
-        terms=terms,
-        title=given["title"],
-        artist=given["artist"],
-        isrc=parse_isrc(given["isrc"]),
-        iswc=given["iswc"],
-    )
-
-
-def _rights(text: str) -> tuple[NewRight, ...]:
-    """Read one name, or several with their shares; a name may contain a semicolon or percent."""
-    shares = [_SHARE.match(part.strip()) for part in text.split(";")]
-    if all(shares):
-        rights = tuple(
-            NewRight(rights_holder=share["name"], share_percent=float(share["share"]))
-            for share in shares
-            if share is not None
-        )
-    else:
-        rights = (NewRight(rights_holder=_line(text)),)
-    if not rights[0].rights_holder:
-        raise InputError("the rights-holder's name is empty", remedy="Say who holds the works.")
-    return rights
 
 
 def _moment(text: str) -> datetime | None:
@@ -263,15 +222,11 @@ def _moment(text: str) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def _plain_isrc(text: str) -> str:
-    return re.sub(r"[\s-]", "", text).upper()
-
-
 def _words(text: str) -> list[str]:
     return re.split(r"[\s,;]+", text.strip()) if text.strip() else []
 
 
-def _line(text: str | None) -> str:
-    """One line without control characters, as tags may hold anything."""
+def one_line(text: str | None) -> str:
+    """Make one line without control characters, as tags may hold anything."""
     kept = "".join(letter if letter.isprintable() else " " for letter in text or "")
-    return " ".join(kept.split())[:1000]
+    return " ".join(kept.split())[:1000].rstrip()

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from detectors.chromaprint import ENGINE, QUERY_SHIFTS
-from detectors.fingerprint import KEY_MASK, find_matches
-from registry import index as catalog_index
+from detectors.fingerprint import find_matches
 from registry.session import Database
+from safegen.matching import CatalogMatcher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +45,14 @@ def find_duplicates(database: Database) -> Iterator[Compared]:
     A pair is found by the rule that decides matches of outputs, from either side, and
     is reported once.
     """
-    with database.read() as session:
-        index = catalog_index.build(session, engine=ENGINE, key_mask=KEY_MASK)
-    works = index.contents()
+    matcher = CatalogMatcher(database)
+    index = matcher.index(ENGINE)
     seen: set[frozenset[str]] = set()
-    for work_id in sorted(works):
+    for work in sorted(index.works(), key=index.work_id):
+        work_id = index.work_id(work)
         shared: dict[str, list[tuple[float, float]]] = {}
         # Items are kept from one start only; a longer stretch makes up for the others.
-        queries = (works[work_id],) * len(QUERY_SHIFTS)
+        queries = (index.items(work),) * len(QUERY_SHIFTS)
         for match in find_matches(queries, index):
             if match.work_id != work_id:
                 seconds = match.query_end_seconds - match.query_start_seconds
@@ -72,4 +72,4 @@ def find_duplicates(database: Database) -> Iterator[Compared]:
                     score=max(score for _, score in stretches),
                 )
             )
-        yield Compared(work_id=work_id, total=len(works), duplicates=tuple(found))
+        yield Compared(work_id=work_id, total=index.work_count, duplicates=tuple(found))

@@ -149,7 +149,7 @@ def read(path: Path) -> Iterator[Read]:
     with _opened(path) as file:
         size = _size(file)
         _, whole = _read_head(path, file, size)
-        seen = _Seen()
+        seen: set[bytes] = set()
         count = 0
         while True:
             offset = file.tell()
@@ -183,7 +183,7 @@ def read(path: Path) -> Iterator[Read]:
                 continue
             try:
                 entry = _entry(header, blobs)
-                seen.refuse_repeat(entry)
+                _refuse_repeat(entry, seen)
             except ValueError as error:
                 yield Read(number=number, offset=offset, end=end, problem=str(error))
                 continue
@@ -201,6 +201,11 @@ def entries(path: Path) -> Iterator[Entry]:
         if found.entry is None:
             raise InputError(f"{path}: {found.source}: {found.problem}", remedy=_REMEDY)
         yield found.entry
+
+
+def sound_of(fingerprints: tuple[NewFingerprint, ...]) -> bytes:
+    """Hash what the engines heard: equal for equal sounds, whatever files they came from."""
+    return hashlib.sha256(b"".join(each.items for each in fingerprints)).digest()
 
 
 # Writing
@@ -224,6 +229,7 @@ class Writer:
 
     Attributes:
         done: SHA-256 of the audio of every entry that is written.
+        sounds: SHA-256 of the fingerprints of each.
     """
 
     def __init__(
@@ -232,7 +238,7 @@ class Writer:
         self.path = path
         self.part = path.with_name(path.name + ".part")
         self.done: set[str] = set()
-        self._seen = _Seen()
+        self.sounds: set[bytes] = set()
         self._whole = hashlib.sha256()
         self._file = _open_part(self.part)
         try:
@@ -258,12 +264,14 @@ class Writer:
                 remedy="Write several files.",
             )
         try:
+            if entry.content_sha256 in self.done:
+                msg = "this audio was described by an entry before"
+                raise ValueError(msg)
             data = _entry_bytes(entry)
-            self._seen.refuse_repeat(entry)
         except ValueError as error:
             raise InputError(f"{entry.source_name}: {error}") from error
         self._append(data)
-        self.done.add(entry.content_sha256)
+        self._remember(entry)
 
     def finish(self) -> None:
         """Write the tail and give the file its name; afterwards it is complete or not there."""
@@ -286,6 +294,10 @@ class Writer:
         _trace: TracebackType | None,
     ) -> None:
         self._file.close()
+
+    def _remember(self, entry: Entry) -> None:
+        self.done.add(entry.content_sha256)
+        self.sounds.add(sound_of(entry.fingerprints))
 
     def _append(self, data: bytes) -> None:
         self._whole.update(data)
@@ -312,8 +324,7 @@ class Writer:
         for found in read(self.part):
             if found.entry is None:
                 break
-            self._seen.refuse_repeat(found.entry)
-            self.done.add(found.entry.content_sha256)
+            self._remember(found.entry)
             keep = found.end
         while self._file.tell() < keep:
             self._whole.update(self._file.read(min(_BLOCK, keep - self._file.tell())))
@@ -398,29 +409,12 @@ def _json(row: Mapping[str, Any]) -> bytes:
 # Reading
 
 
-class _Seen:
-    """What a file held so far: 32 bytes for each entry's audio and fingerprint."""
-
-    def __init__(self) -> None:
-        self._audio: set[bytes] = set()
-        self._heard: set[bytes] = set()
-
-    def refuse_repeat(self, entry: Entry) -> None:
-        """Refuse audio or fingerprints that were there before.
-
-        Copies would make the sounds of one work so common that the index leaves them
-        out, and so hide it.
-        """
-        audio = bytes.fromhex(entry.content_sha256)
-        heard = hashlib.sha256(b"".join(each.items for each in entry.fingerprints)).digest()
-        if audio in self._audio:
-            msg = f"the audio {entry.content_sha256} was described by an entry before"
-            raise ValueError(msg)
-        if heard in self._heard:
-            msg = "an entry before has exactly these fingerprints"
-            raise ValueError(msg)
-        self._audio.add(audio)
-        self._heard.add(heard)
+def _refuse_repeat(entry: Entry, seen: set[bytes]) -> None:
+    audio = bytes.fromhex(entry.content_sha256)
+    if audio in seen:
+        msg = f"the audio {entry.content_sha256} was described by an entry before"
+        raise ValueError(msg)
+    seen.add(audio)
 
 
 def _opened(path: Path) -> BinaryIO:

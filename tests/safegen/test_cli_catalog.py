@@ -182,7 +182,7 @@ def test_missing_rights_are_named_when_there_is_nobody_to_ask(run: Run, music: P
 def test_missing_rights_are_asked_for_on_a_terminal(
     run: Run, music: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safegen.cli.catalog._is_terminal", lambda: True)
+    monkeypatch.setattr("safegen.cli.catalog_in._is_terminal", lambda: True)
     result = run(
         "catalog", "add", music / "guitar.ogg", "--format", "jsonl", stdin="Acme\nBlanket\n"
     )
@@ -207,15 +207,17 @@ def test_a_license_is_stored_as_given(run: Run, music: Path) -> None:
     (row,) = rows(result)
     shown = rows(run("catalog", "show", row["work_id"], "--format", "jsonl"))[0]
 
-    assert shown["rights"] == [
-        {"rights_holder": "Acme", "share_percent": 60.0},
-        {"rights_holder": "Bob", "share_percent": 40.0},
+    assert [(each["rights_holder"], each["share_percent"]) for each in shown["rights"]] == [
+        ("Acme", 60.0),
+        ("Bob", 40.0),
     ]
     assert {**shown["licenses"][0], "license_id": ""} == {
         "license_id": "",
         "name": "Blanket",
         "territories": ["*", "-US"],
         "uses": ["sync", "train"],
+        "obligations": [],
+        "attribution": "",
         "valid_from": "2026-01-01T00:00:00Z",
         "valid_until": "2027-01-01T10:00:00Z",
     }

@@ -180,10 +180,6 @@ HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         lambda d: closed(head_of(d), sealed_at(d, 0), sealed_at(d, 0)),
         r"entry 2 at byte \d+: the audio .* described by an entry before",
     ),
-    "one fingerprint under many names": (
-        lambda d: closed(head_of(d), *(sealed(FIELDS | {"sha256": f"{n:064x}"}) for n in range(2))),
-        "an entry before has exactly these fingerprints",
-    ),
     "4 GiB of fingerprints": (
         lambda d: head_of(d) + struct.pack("<4sII", b"WORK", 9, 0xFFFFFFFF) + d,
         "4294967295 bytes of fingerprints, limit",
