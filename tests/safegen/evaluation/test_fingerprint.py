@@ -1,70 +1,128 @@
 """The benchmark of the catalog match counts what it says it counts."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 from safegen.audio import Audio, save
+from safegen.errors import InputError
 from safegen.evaluation import fingerprint as benchmark
+from safegen.evaluation.matching_bench import trials
 from tests.detectors.test_chromaprint import melody
 
+SPEECH = "asterisk-core-sounds-en-g722/usr/share/asterisk/sounds/en"
 
-def write(folder: Path, *, count: int) -> list[Path]:
-    paths = [folder / f"track{number}.wav" for number in range(count)]
-    for number, path in enumerate(paths):
-        save(Audio(waveform=melody(16.0, seed=number), sample_rate=11_025), path)
-    return paths
+
+@pytest.fixture
+def assets(tmp_path: Path) -> Path:
+    """Four melodies and a voice, where Debian's packages would be."""
+    music = tmp_path / "assets" / "asc-music"
+    music.mkdir(parents=True)
+    for number in range(4):
+        save(Audio(waveform=melody(29.0, seed=number), sample_rate=11_025), music / f"{number}.wav")
+    voice = tmp_path / "assets" / SPEECH
+    voice.mkdir(parents=True)
+    # Any bytes are G.722; these are 4 s of noise.
+    (voice / "hello.g722").write_bytes(bytes(range(1, 251)) * 128)
+    return tmp_path / "assets"
+
+
+@pytest.fixture
+def run(assets: Path, tmp_path: Path) -> Callable[..., Result]:
+    def invoke(*options: str) -> Result:
+        return CliRunner().invoke(
+            benchmark.command,
+            [
+                *("--assets", str(assets), "--work", str(tmp_path / "work"), "--jobs", "1"),
+                *("--distortions", "clean,noise-20db,under-speech-12db", "--excerpts", "1"),
+                *("--strangers", "6", "--composed", "1"),
+                *options,
+            ],
+        )
+
+    return invoke
 
 
 def test_known_works_are_counted_as_found_and_strangers_as_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Result],
 ) -> None:
-    monkeypatch.setattr(benchmark, "DISTORTIONS", ("clean", "noise-20db"))
-    paths = write(tmp_path, count=4)
-    (tmp_path / "heard").mkdir()
-    heard = [
-        benchmark._heard(path, work=tmp_path, excerpts=1, strangers=2, seed=0) for path in paths
-    ]
-    found = benchmark.figures(heard, [row for track in heard for row in track.strange])
+    found = json.loads(run().stdout)
 
-    assert found["recall"]["clean"]["recall"] == 1.0
-    assert found["recall"]["noise-20db"]["n"] == 4
-    assert found["strangers"]["n"] == 8
-    assert found["strangers"]["false_matches"] == 0
+    lines = {(line["distortion"], line["seconds"]): line for line in found["recall"]}
+    assert found["works"] == 4
+    assert lines["clean", 10.0]["plain"] == {
+        "n": 4,
+        "hits": 4,
+        "rate": 1.0,
+        "low95": 0.5101,
+        "high95": 1.0,
+    }
+    assert lines["clean", 10.0]["engines"]["chromaprint"]["hits"] == 4
+    assert lines["noise-20db", 10.0]["plain"]["n"] == 4
+    assert ("noise-20db", 5.0) not in lines
+    assert lines["clean", 3.0]["plain"]["hits"] == 0
+    assert lines["clean", 3.0]["refused"] == 4
+    assert [(each["works"], each["n"], each["hits"]) for each in found["strangers"]] == [(2, 6, 0)]
+    assert found["stretches"]["quotes"] == 4
     assert found["offset_error_seconds"]["share_within_one_hop"] == 1.0
 
 
+def test_a_promise_that_is_missed_is_named_and_ends_with_3(run: Callable[..., Result]) -> None:
+    result = run("--distortions", "under-speech-6db", "--composed", "0")
+
+    found = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert found["recall"][-1]["plain"]["hits"] < 4
+    assert any(
+        sentence.startswith("under-speech-6db, 10 s: found 0.") for sentence in found["failed"]
+    )
+    assert "only 4 works were measured, asked 130" in found["unmeasured"]
+
+
 def test_a_work_in_both_halves_is_counted_as_a_false_match(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Result], assets: Path
 ) -> None:
-    monkeypatch.setattr(benchmark, "DISTORTIONS", ("clean",))
-    first, second = write(tmp_path, count=2)
-    second.write_bytes(first.read_bytes())
-    (tmp_path / "heard").mkdir()
-    heard = [
-        benchmark._heard(path, work=tmp_path, excerpts=1, strangers=1, seed=0)
-        for path in (first, second)
-    ]
-    found = benchmark.figures(heard, [row for track in heard for row in track.strange])
+    # The same sound in other bytes, in the other half.
+    sound = Audio(waveform=0.9 * melody(29.0, seed=0), sample_rate=11_025)
+    save(sound, assets / "asc-music" / "1.wav")
 
-    assert found["strangers"]["false_matches"] == 2
+    result = run("--distortions", "clean", "--composed", "0")
 
-
-def test_what_was_heard_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "DISTORTIONS", ("clean",))
-    (path,) = write(tmp_path, count=1)
-    (tmp_path / "heard").mkdir()
-    first = benchmark._heard(path, work=tmp_path, excerpts=1, strangers=1, seed=0)
-    monkeypatch.setattr(benchmark, "_columns", None)
-    second = benchmark._heard(path, work=tmp_path, excerpts=1, strangers=1, seed=0)
-
-    assert (second.items == first.items).all()
-    assert second.known[0].start_seconds == first.known[0].start_seconds
+    (each,) = json.loads(result.stdout)["strangers"]
+    assert each["hits"] == 3
+    assert each["which"][0].endswith("p 1e-12)")
+    assert result.exit_code == 3
 
 
-@pytest.mark.parametrize(
-    ("successes", "count", "low", "high"),
-    [(0, 1000, 0.0, 0.0038), (310, 310, 0.9878, 1.0), (5, 10, 0.2366, 0.7634)],
-)
-def test_intervals_are_wilsons(successes: int, count: int, low: float, high: float) -> None:
-    assert benchmark.wilson(successes, count) == pytest.approx((low, high), abs=1e-4)
+def test_what_was_measured_is_kept(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run()
+    monkeypatch.setattr(trials, "load", None)
+    second = run()
+
+    assert json.loads(second.stdout) == json.loads(first.stdout)
+
+
+def test_segments_are_written_for_pexs_toolkit(run: Callable[..., Result], tmp_path: Path) -> None:
+    run("--csv", str(tmp_path / "csv"), "--distortions", "clean")
+
+    lines = (tmp_path / "csv" / "annotations.csv").read_text().splitlines()
+    assert len(lines) == 1 + 4
+    assert lines[0].startswith("reference_id,query_id,reference_begin,reference_end,query_begin")
+    assert (tmp_path / "csv" / "matches.csv").exists()
+
+
+def test_unknown_distortions_are_named() -> None:
+    with pytest.raises(InputError, match="no distortion is named mp3-1k, splice-4s"):
+        benchmark.chosen("clean,mp3-1k,splice-4s")
+
+
+def test_music_that_is_not_there_is_asked_for(tmp_path: Path) -> None:
+    result = CliRunner().invoke(benchmark.command, ["--assets", str(tmp_path / "none")])
+
+    assert isinstance(result.exception, InputError)
+    assert "safegen eval assets" in result.exception.remedy

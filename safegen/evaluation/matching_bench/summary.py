@@ -1,0 +1,397 @@
+"""What do the trials say, and which promise did they miss?"""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from safegen.evaluation.attacks import ATTACKS, Attack
+from safegen.evaluation.matching_bench.composed import COMPOSED
+from safegen.evaluation.matching_bench.music import Track
+from safegen.evaluation.matching_bench.promises import (
+    LEAST_STRANGERS,
+    LEAST_TRACKS,
+    MOST_BOUNDARY_SECONDS,
+    PROMISES,
+    Cell,
+    Promise,
+)
+from safegen.evaluation.matching_bench.segments import (
+    Seconds,
+    Segment,
+    boundary_errors,
+    score,
+    unpack,
+)
+from safegen.evaluation.matching_bench.trials import RECALL, STRANGERS
+from safegen.evaluation.metrics import Rate, wilson
+from safegen.evaluation.state import Row
+
+ONE_HOP: Final = 0.13
+"""Seconds; further off are works that repeat themselves, found at another repetition."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One distortion at one length.
+
+    Attributes:
+        attack: What was done.
+        seconds: Length of the excerpts.
+        plain: How often the right work was named.
+        deep: The same of the deep scan; None where it was not asked.
+        engines: Engine -> how often it was among those that named the right work.
+        refused: Excerpts that the matcher gave no answer to.
+        missed: Tracks that were not named, each once.
+        promise: What was asked, if anything.
+        misses: Promises that were not reached, as sentences.
+    """
+
+    attack: Attack
+    seconds: float
+    plain: Rate
+    deep: Rate | None
+    engines: Mapping[str, Rate]
+    refused: int
+    missed: tuple[str, ...]
+    promise: Promise | None
+    misses: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """Make the line of the table."""
+        asked = self.promise
+        return {
+            "distortion": self.attack.name,
+            "seconds": self.seconds,
+            "asked": {"recall": asked.recall, "deep": asked.is_deep} if asked else None,
+            "plain": self.plain.as_json(),
+            "deep": self.deep.as_json() if self.deep else None,
+            "engines": {name: rate.as_json() for name, rate in self.engines.items()},
+            "refused": self.refused,
+            "missed": list(self.missed),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outsiders:
+    """What was said of music that is not in a catalog.
+
+    Attributes:
+        works: In the catalogs that were searched.
+        rate: Queries with a match, all of them wrong.
+        which: The wrong matches, for people.
+    """
+
+    works: int
+    rate: Rate
+    which: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """Round for a report."""
+        return {"works": self.works, **self.rate.as_json(), "which": list(self.which)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretches:
+    """What was found in long queries.
+
+    Attributes:
+        queries: How many.
+        hours: Of them together.
+        quotes: Stretches that were quoted.
+        found: Share of them of which at least a part was found.
+        seconds: Counted as Pex's toolkit counts.
+        by_treatment: Treatment -> share of its seconds that was found.
+        boundary_median: Distance between true and found begins and ends, in seconds.
+        boundary_p95: The same, 95 % are nearer.
+    """
+
+    queries: int
+    hours: float
+    quotes: int
+    found: Rate
+    seconds: Seconds
+    by_treatment: Mapping[str, float]
+    boundary_median: float | None
+    boundary_p95: float | None
+
+    def as_json(self) -> dict[str, object]:
+        """Round for a report."""
+        return {
+            "queries": self.queries,
+            "hours": round(self.hours, 3),
+            "quotes": self.quotes,
+            "found": self.found.as_json(),
+            **self.seconds.as_json(),
+            "recall_by_treatment": {k: round(v, 4) for k, v in self.by_treatment.items()},
+            "boundary_error_seconds": {"median": self.boundary_median, "p95": self.boundary_p95},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offsets:
+    """How far off found excerpts are, in seconds; None if none was found."""
+
+    n: int
+    median: float | None
+    p95: float | None
+    within_one_hop: float | None
+
+    def as_json(self) -> dict[str, object]:
+        """Round for a report."""
+        return {
+            "n": self.n,
+            "median": self.median,
+            "p95": self.p95,
+            "share_within_one_hop": self.within_one_hop,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Everything that is published.
+
+    Attributes:
+        backend: Which Chromaprint.
+        engines: Engines of the catalog.
+        tracks: Works.
+        hours: Of the works together.
+        lines: One a cell of the table.
+        outsiders: One a size of the catalog.
+        stretches: None if no long query was composed.
+        offsets: Of clean ten-second excerpts and their distortions at the same tempo.
+        beside: Works that were named beside the right one: track and other, for people.
+        unmeasured: What was not measured, as sentences.
+        failed: Promises that were missed, as sentences.
+    """
+
+    backend: str
+    engines: tuple[str, ...]
+    tracks: int
+    hours: float
+    lines: tuple[Line, ...]
+    outsiders: tuple[Outsiders, ...]
+    stretches: Stretches | None
+    offsets: Offsets
+    beside: tuple[tuple[str, str], ...]
+    unmeasured: tuple[str, ...]
+    failed: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """Make the object that the command prints."""
+        return {
+            "benchmark": "fingerprint",
+            "backend": self.backend,
+            "engines": list(self.engines),
+            "works": self.tracks,
+            "hours": round(self.hours, 2),
+            "recall": [line.as_json() for line in self.lines],
+            "strangers": [each.as_json() for each in self.outsiders],
+            "stretches": self.stretches.as_json() if self.stretches else None,
+            "offset_error_seconds": self.offsets.as_json(),
+            "named_beside_the_right_work": [list(pair) for pair in self.beside],
+            "unmeasured": list(self.unmeasured),
+            "failed": list(self.failed),
+        }
+
+
+def summarize(
+    rows: Iterable[Row],
+    tracks: Sequence[Track],
+    *,
+    backend: str,
+    engines: Sequence[str],
+    unmeasured: Iterable[str] = (),
+) -> Figures:
+    """Turn trials into the figures that are published, with what was asked beside them."""
+    by_kind: dict[str, list[Row]] = {}
+    for row in rows:
+        by_kind.setdefault(str(row["what"]), []).append(row)
+    recall = by_kind.get(RECALL, [])
+    names = {track.work_id: track.name for track in tracks}
+    lines = _lines(recall)
+    outsiders = _outsiders(by_kind.get(STRANGERS, []), names)
+    stretches = _stretches(by_kind.get(COMPOSED, []))
+    return Figures(
+        backend=backend,
+        engines=tuple(engines),
+        tracks=len(tracks),
+        hours=sum(track.seconds for track in tracks) / 3600,
+        lines=lines,
+        outsiders=outsiders,
+        stretches=stretches,
+        offsets=_offsets(recall),
+        beside=_beside(recall, names),
+        unmeasured=(*unmeasured, *_too_few(tracks, outsiders)),
+        failed=(
+            *(miss for line in lines for miss in line.misses),
+            *_other_misses(outsiders, stretches),
+        ),
+    )
+
+
+def segments_of(rows: Iterable[Row], column: str) -> list[Segment]:
+    """Read the annotated or matched stretches of all long queries."""
+    return [
+        segment for row in rows if row["what"] == COMPOSED for segment in unpack(str(row[column]))
+    ]
+
+
+def _lines(rows: Sequence[Row]) -> tuple[Line, ...]:
+    cells: dict[Cell, list[Row]] = {}
+    for row in rows:
+        cell = Cell(distortion=str(row["distortion"]), seconds=_number(row["seconds"]))
+        cells.setdefault(cell, []).append(row)
+    order = {name: place for place, name in enumerate(ATTACKS)}
+    places = sorted(cells, key=lambda cell: (cell.seconds, order[cell.distortion]))
+    return tuple(_line(cell, cells[cell]) for cell in places)
+
+
+def _line(cell: Cell, rows: list[Row]) -> Line:
+    plain = _rate(row["plain"] for row in rows)
+    scanned = [row for row in rows if row.get("deep") is not None]
+    deep = _rate(row["deep"] for row in scanned) if scanned else None
+    promise = PROMISES.get(cell)
+    named = [str(row["plain_engines"]).split() for row in rows]
+    return Line(
+        attack=ATTACKS[cell.distortion],
+        seconds=cell.seconds,
+        plain=plain,
+        deep=deep,
+        engines={
+            engine: wilson(sum(engine in each for each in named), len(rows))
+            for engine in sorted({engine for each in named for engine in each})
+        },
+        refused=sum(bool(row["plain_refused"]) for row in rows),
+        missed=tuple(sorted({str(row["track"]) for row in rows if not row["plain"]})),
+        promise=promise,
+        misses=tuple(_misses(cell, promise, deep if promise and promise.is_deep else plain)),
+    )
+
+
+def _misses(cell: Cell, promise: Promise | None, rate: Rate | None) -> Iterable[str]:
+    if promise and rate and rate.rate < promise.recall:
+        scan = ", deep scan" if promise.is_deep else ""
+        yield (
+            f"{cell.distortion}, {cell.seconds:g} s{scan}: found {rate.rate:.3f}, "
+            f"asked {promise.recall:g}"
+        )
+
+
+def _outsiders(rows: Sequence[Row], names: Mapping[str, str]) -> tuple[Outsiders, ...]:
+    sizes: dict[int, list[Row]] = {}
+    for row in rows:
+        sizes.setdefault(int(_number(row["works"])), []).append(row)
+    return tuple(
+        Outsiders(
+            works=size,
+            rate=wilson(
+                sum(int(_number(row["false"])) for row in here),
+                sum(int(_number(row["n"])) for row in here),
+            ),
+            which=tuple(
+                _named(f"{row['track']} at {row['which']}", names) for row in here if row["which"]
+            ),
+        )
+        for size, here in sorted(sizes.items())
+    )
+
+
+def _named(text: str, names: Mapping[str, str]) -> str:
+    """Put titles in the place of ids."""
+    for work_id, name in names.items():
+        text = text.replace(work_id, name)
+    return text
+
+
+def _stretches(rows: Sequence[Row]) -> Stretches | None:
+    if not rows:
+        return None
+    annotated = segments_of(rows, "annotated")
+    matched = segments_of(rows, "matched")
+    alone = {
+        place: score([one], [m for m in matched if _is_pair(one, m)])
+        for place, one in enumerate(annotated)
+    }
+    treatments: dict[str, Seconds] = {}
+    for place, one in enumerate(annotated):
+        treatments[one.treatment] = treatments.get(one.treatment, Seconds()) + alone[place]
+    errors = boundary_errors(annotated, matched)
+    return Stretches(
+        queries=len(rows),
+        hours=sum(_number(row["seconds"]) for row in rows) / 3600,
+        quotes=len(annotated),
+        found=wilson(sum(each.true > 0 for each in alone.values()), len(annotated)),
+        seconds=score(annotated, matched),
+        by_treatment={name: treatments[name].recall for name in sorted(treatments)},
+        boundary_median=round(statistics.median(errors), 3) if errors else None,
+        boundary_p95=round(float(np.quantile(errors, 0.95)), 3) if errors else None,
+    )
+
+
+def _is_pair(one: Segment, other: Segment) -> bool:
+    return one.query == other.query and one.reference == other.reference
+
+
+def _offsets(rows: Sequence[Row]) -> Offsets:
+    """Leave out what moves in time: there, where it is depends on when one asks."""
+    errors = [
+        _number(row["plain_off"])
+        for row in rows
+        if row["plain_off"] is not None and ATTACKS[str(row["distortion"])].keeps_length
+    ]
+    if not errors:
+        return Offsets(n=0, median=None, p95=None, within_one_hop=None)
+    return Offsets(
+        n=len(errors),
+        median=round(statistics.median(errors), 4),
+        p95=round(float(np.quantile(errors, 0.95)), 4),
+        within_one_hop=round(float(np.mean(np.array(errors) <= ONE_HOP)), 4),
+    )
+
+
+def _beside(rows: Sequence[Row], names: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        sorted(
+            {
+                (str(row["track"]), names.get(other, other))
+                for row in rows
+                for other in str(row["plain_others"]).split()
+            }
+        )
+    )
+
+
+def _too_few(tracks: Sequence[Track], outsiders: Sequence[Outsiders]) -> Iterable[str]:
+    """Say where the run was smaller than what was asked."""
+    if len(tracks) < LEAST_TRACKS:
+        yield f"only {len(tracks)} works were measured, asked {LEAST_TRACKS}"
+    for each in outsiders:
+        if each.rate.n < LEAST_STRANGERS:
+            yield (
+                f"only {each.rate.n} queries of music outside a catalog of {each.works} works, "
+                f"asked {LEAST_STRANGERS}"
+            )
+
+
+def _other_misses(outsiders: Sequence[Outsiders], stretches: Stretches | None) -> Iterable[str]:
+    for each in outsiders:
+        if each.rate.hits:
+            yield (
+                f"{each.works} works: {each.rate.hits} false matches in {each.rate.n} queries of "
+                "music outside the catalog, asked 0"
+            )
+    median = stretches.boundary_median if stretches else None
+    if median is not None and median > MOST_BOUNDARY_SECONDS:
+        yield f"segment boundaries: {median:.2f} s off (median), asked {MOST_BOUNDARY_SECONDS:g} s"
+
+
+def _rate(values: Iterable[float | str | None]) -> Rate:
+    numbers = [_number(value) for value in values]
+    return wilson(int(sum(numbers)), len(numbers))
+
+
+def _number(value: float | str | None) -> float:
+    return float(value or 0.0)

@@ -1,0 +1,327 @@
+"""Which excerpts are searched for, by which process, and what is kept of each?
+
+Two kinds of trials. An excerpt of a work in the catalog, distorted: is that work named,
+and where? Ten seconds of a track outside the catalog: is nothing named? A task is all
+missing trials of one track, so that a track is decoded once. Results are kept in a state
+file; a change of the engines' or the attacks' code starts over.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final, TypeVar
+
+from detectors.base import Match
+from detectors.errors import DetectorError
+from safegen.audio import Audio, load
+from safegen.evaluation.attacks import ATTACKS, Attack, Companion
+from safegen.evaluation.matching_bench import works
+from safegen.evaluation.matching_bench.music import Track, places, speech
+from safegen.evaluation.matching_bench.works import Catalog
+from safegen.evaluation.state import Row
+
+EXCERPT_SECONDS: Final = 10.0
+RECALL: Final = "recall"
+STRANGERS: Final = "strangers"
+
+_MARGIN: Final = 1.12
+"""What moves in time is cut this much longer, so that the query has its length afterwards."""
+_PACKAGE: Final = Path(__file__).resolve().parents[3]
+
+_Task = TypeVar("_Task")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """An excerpt of a track and what is done to it.
+
+    Attributes:
+        number: Which excerpt of the track.
+        distortion: A name in ``ATTACKS``.
+        seconds: Length of the query.
+        is_deep: Whether the deep scan is asked too.
+    """
+
+    number: int
+    distortion: str
+    seconds: float
+    is_deep: bool
+
+    def name(self, track: Track) -> str:
+        """Name it in the state file."""
+        return f"{RECALL} | {track.name} | {self.number} | {self.distortion} | {self.seconds:g} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A cell of the table, before it is measured.
+
+    Attributes:
+        distortion: A name in ``ATTACKS``.
+        seconds: Length of the query.
+        count: How many excerpts of each track.
+        is_deep: Whether the deep scan is asked too.
+    """
+
+    distortion: str
+    seconds: float
+    count: int
+    is_deep: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excerpts:
+    """All missing trials of one track.
+
+    Attributes:
+        catalog: What is searched.
+        track: What is cut.
+        wanted: The trials.
+        assets: Holds the speech.
+        seed: Of the run.
+    """
+
+    catalog: Catalog
+    track: Track
+    wanted: tuple[Trial, ...]
+    assets: Path
+    seed: int
+
+    @property
+    def count(self) -> int:
+        """How many queries it holds."""
+        return len(self.wanted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strangers:
+    """Ten-second queries of one track, searched in a catalog that it is not in.
+
+    Attributes:
+        catalog: What is searched.
+        works: How many works are in it.
+        track: What is cut.
+        count: How many queries.
+        seed: Of the run.
+    """
+
+    catalog: Catalog
+    works: int
+    track: Track
+    count: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name it in the state file."""
+        return f"{STRANGERS} | {self.catalog.name} | {self.track.name} | {self.count}"
+
+
+def planned(track: Track, plan: Iterable[Asked]) -> list[Trial]:
+    """List the trials of one track; excerpts that it is too short for are left out."""
+    return [
+        Trial(
+            number=number,
+            distortion=asked.distortion,
+            seconds=asked.seconds,
+            is_deep=asked.is_deep,
+        )
+        for asked in plan
+        for number in range(asked.count)
+        if track.seconds >= asked.seconds * _MARGIN
+    ]
+
+
+def recall_tasks(
+    catalog: Catalog,
+    tracks: Iterable[Track],
+    plan: Sequence[Asked],
+    done: Mapping[str, Row],
+    *,
+    assets: Path,
+    seed: int,
+) -> Iterator[Excerpts]:
+    """Find what is missing.
+
+    Args:
+        catalog: Holds all tracks.
+        tracks: What is cut.
+        plan: What is measured.
+        done: Finished trials.
+        assets: Holds the speech.
+        seed: Of the run.
+    """
+    for track in tracks:
+        wanted = tuple(
+            trial
+            for trial in planned(track, plan)
+            if _is_missing(trial, done.get(trial.name(track)))
+        )
+        if wanted:
+            yield Excerpts(catalog=catalog, track=track, wanted=wanted, assets=assets, seed=seed)
+
+
+def _is_missing(trial: Trial, row: Row | None) -> bool:
+    return row is None or (trial.is_deep and row.get("deep") is None)
+
+
+def run(
+    wanted: Sequence[_Task], perform: Callable[[_Task], list[Row]], *, jobs: int
+) -> Iterator[tuple[_Task, list[Row]]]:
+    """Do the tasks, in this process or in ``jobs`` others; yield each with its rows as it ends."""
+    if jobs == 1:
+        for task in wanted:
+            yield task, perform(task)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(perform, task): task for task in wanted}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def search_excerpts(task: Excerpts) -> list[Row]:
+    """Cut, distort and search for every trial of a track."""
+    audio = load(task.track.path)
+    rows: list[Row] = []
+    for trial in task.wanted:
+        query, start = excerpt(audio, trial, task)
+        facts: Row = {
+            "trial": trial.name(task.track),
+            "what": RECALL,
+            "track": task.track.name,
+            "distortion": trial.distortion,
+            "seconds": trial.seconds,
+            "start": start,
+        }
+        facts |= _judged("plain", search(task.catalog, query), task.track, start)
+        rows.append(facts)
+    return rows
+
+
+def search_strangers(task: Strangers) -> list[Row]:
+    """Search for music that is not in the catalog; every match is a false one."""
+    audio = load(task.track.path)
+    starts = places(
+        audio,
+        task.count,
+        seconds=EXCERPT_SECONDS,
+        seed=task.seed,
+        words=("stranger", task.track.name),
+    )
+    false: list[str] = []
+    queries = 0
+    for start in starts:
+        found = search(task.catalog, audio.cut(start, start + EXCERPT_SECONDS))
+        queries += 1
+        if found.matches:
+            best = min(found.matches, key=lambda match: match.p_value)
+            false.append(f"{start:.1f} s: {best.work_id} ({best.engine}, p {best.p_value:.1g})")
+    return [
+        {
+            "trial": task.name,
+            "what": STRANGERS,
+            "works": task.works,
+            "track": task.track.name,
+            "n": queries,
+            "false": len(false),
+            "which": "; ".join(false),
+        }
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the matcher said.
+
+    Attributes:
+        matches: As it gave them; empty if it refused.
+        refusal: Why it gave no answer; empty if it did.
+        milliseconds: Fingerprinting and search together.
+    """
+
+    matches: tuple[Match, ...]
+    refusal: str
+    milliseconds: float
+
+
+def search(catalog: Catalog, query: Audio) -> Found:
+    """Ask the matcher as the gate does."""
+    asked = works.matcher(catalog)
+    asked.index()
+    begun = time.perf_counter()
+    try:
+        matches = asked.match(query)
+    except DetectorError as error:
+        return Found(matches=(), refusal=str(error), milliseconds=0.0)
+    return Found(matches=matches, refusal="", milliseconds=1e3 * (time.perf_counter() - begun))
+
+
+def excerpt(audio: Audio, trial: Trial, task: Excerpts) -> tuple[Audio, float]:
+    """Cut and distort one excerpt; also give where it begins in the track."""
+    attack = ATTACKS[trial.distortion]
+    longest = trial.seconds * _MARGIN
+    # The same places for all distortions of a length: they are compared on the same music.
+    starts = places(
+        audio,
+        trial.number + 1,
+        seconds=longest,
+        seed=task.seed,
+        words=(RECALL, task.track.name, f"{trial.seconds:g}"),
+    )
+    start = starts[trial.number]
+    length = trial.seconds if attack.keeps_length else longest
+    cut = audio.cut(start, start + length)
+    heard = attack(cut, _companion(attack, trial, task))
+    return heard.cut(0.0, trial.seconds), start
+
+
+def _companion(attack: Attack, trial: Trial, task: Excerpts) -> Audio | None:
+    if attack.companion is Companion.NONE:
+        return None
+    words = (task.track.name, str(trial.number))
+    return speech(task.assets, seconds=trial.seconds, seed=task.seed, words=words)
+
+
+def _judged(column: str, found: Found, track: Track, start: float) -> Row:
+    """Say whether the right work was named, by which engines, how far off, and what else was."""
+    right = [match for match in found.matches if match.work_id == track.work_id]
+    others = sorted({match.work_id for match in found.matches} - {track.work_id})
+    # A work may repeat itself: of several stretches the nearest counts.
+    off = min(
+        (abs(m.reference_start_seconds - m.query_start_seconds - start) for m in right),
+        default=None,
+    )
+    return {
+        column: int(bool(right)),
+        f"{column}_engines": " ".join(sorted({match.engine for match in right})),
+        f"{column}_off": None if off is None else round(off, 4),
+        f"{column}_others": " ".join(others),
+        f"{column}_ms": round(found.milliseconds, 2),
+        f"{column}_refused": found.refusal,
+    }
+
+
+def code_version(*settings: object) -> str:
+    """Name the code and the settings that trials belong to: engines, attacks, trials."""
+    digest = hashlib.sha256(repr(settings).encode())
+    folder = Path(__file__).parent
+    detectors = _PACKAGE / "detectors"
+    for path in (
+        *sorted((folder.parent / "attacks").glob("*.py")),
+        *(folder / f"{name}.py" for name in ("music", "works", "trials", "composed", "scale")),
+        *(
+            detectors / f"{name}.py"
+            for name in ("chromaprint", "comparison", "evidence", "fingerprint", "landmarks")
+        ),
+        _PACKAGE / "safegen" / "matching.py",
+    ):
+        if path.exists():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
