@@ -9,6 +9,7 @@ A fingerprint that no sound of that length could have is refused: one item again
 again would make its key so common that the index leaves it out, for all works.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy.orm import Session
 
-from detectors import chromaprint
+from detectors import chromaprint, landmarks
+from detectors.errors import DetectorError
 from registry import catalog
 from registry.catalog import NewFingerprint, NewWork
 from registry.errors import ConflictError, InvalidError
@@ -307,6 +309,8 @@ def refuse_fingerprint(print_: NewFingerprint, *, seconds: float) -> None:
     """
     if print_.engine == chromaprint.ENGINE:
         _refuse_chromaprint(print_.items, seconds)
+    elif print_.engine == landmarks.ENGINE:
+        _refuse_landmarks(print_.items, seconds)
 
 
 def _refuse_chromaprint(blob: bytes, seconds: float) -> None:
@@ -321,6 +325,20 @@ def _refuse_chromaprint(blob: bytes, seconds: float) -> None:
             remedy="Fingerprint whole recordings, not their first two minutes.",
         )
     _refuse_repeats("chromaprint", items[items != chromaprint.SILENCE])
+
+
+def _refuse_landmarks(blob: bytes, seconds: float) -> None:
+    try:
+        keyed = landmarks.from_blob(blob)
+    except DetectorError as error:
+        raise InputError(str(error)) from error
+    last = float(keyed.positions[-1]) * landmarks.FRAME_SECONDS if len(keyed.positions) else 0.0
+    if last > seconds:
+        raise InputError(f"landmarks: one is at {last:.1f} s of {seconds:g} s")
+    most = math.ceil((seconds + 1) * landmarks.WORK_RATE) * landmarks.WORK_TARGETS
+    if len(keyed.keys) > most:
+        raise InputError(f"landmarks: {len(keyed.keys)} keys in {seconds:g} s, limit {most}")
+    _refuse_repeats("landmarks", keyed.keys)
 
 
 def _refuse_repeats(engine: str, keys: npt.NDArray[np.uint32]) -> None:
