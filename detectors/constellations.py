@@ -18,17 +18,22 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.base import Keyed, Match
+from detectors.chromaprint import Pcm
 from detectors.errors import DetectorError
 from detectors.landmarks import (
     BINS,
     CENTER_SECONDS,
     ENGINE,
+    FRAME,
     FRAME_SECONDS,
+    HOP,
+    QUERY_RATE,
     QUERY_TARGETS,
     Landmarks,
     Numbers,
     bin_of,
     keys_of,
+    landmarks_of,
 )
 from detectors.stretches import stretches
 
@@ -90,7 +95,7 @@ class LandmarkIndex(Protocol):
     def lookup(self, keys: npt.NDArray[np.uint32], *, limit: int) -> Postings:
         """Find the postings of ``keys``, leaving out keys that have more than ``limit``."""
 
-    def blob(self, work: int) -> bytes:
+    def blob(self, work: int) -> bytes | memoryview:
         """Give what is stored of one work."""
 
     def work_id(self, work: int) -> str:
@@ -169,6 +174,14 @@ class Query:
 
     landmarks: Landmarks
     frames: int
+
+
+def query_of(samples: Pcm) -> Query:
+    """Prepare 16-bit mono sound at 11,025 Hz for the search."""
+    return Query(
+        landmarks=landmarks_of(samples, rate=QUERY_RATE),
+        frames=max(0, (len(samples) - FRAME) // HOP + 1),
+    )
 
 
 def find_matches(

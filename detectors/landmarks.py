@@ -21,8 +21,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import Keyed, Waveform
-from detectors.chromaprint import SAMPLE_RATE, Pcm, pcm
+from detectors.base import Keyed
+from detectors.chromaprint import SAMPLE_RATE, Pcm
 from detectors.errors import DetectorError
 
 Numbers = npt.NDArray[np.int64]
@@ -31,6 +31,8 @@ Floats = npt.NDArray[np.float32]
 
 ENGINE: Final = "landmarks"
 """Name under which keys are stored and matches are reported."""
+SCHEME: Final = "landmarks, three points, 1"
+"""Name of the rule by which keys are made; keys of another rule find nothing."""
 
 FRAME: Final = 2048
 HOP: Final = 256
@@ -82,17 +84,16 @@ class Landmarks:
     bins: Numbers
 
 
-def fingerprint(waveform: Waveform, sample_rate: int) -> Keyed:
+def fingerprint_of(samples: Pcm) -> Keyed:
     """Make what is stored of a work: its keys and their frames.
 
     Args:
-        waveform: Shape (channels, samples).
-        sample_rate: In Hz.
+        samples: 16-bit mono sound at 11,025 Hz, as ``detectors.chromaprint.pcm`` gives it.
 
     Returns:
-        Sorted by frame, then key; empty for silence and for less than a quarter second.
+        Sorted by frame, then key; empty for silence and for less than half a second.
     """
-    return keys_of(landmarks_of(pcm(waveform, sample_rate), rate=WORK_RATE), targets=WORK_TARGETS)
+    return keys_of(landmarks_of(samples, rate=WORK_RATE), targets=WORK_TARGETS)
 
 
 def landmarks_of(samples: Pcm, *, rate: int) -> Landmarks:

@@ -23,8 +23,8 @@ from safegen.audio import sha256_file, walk
 from safegen.declarations import Declaration, Tags, Terms, one_line, read_tags
 from safegen.errors import InputError, SafegenError
 
-ENGINES: Final = ("chromaprint",)
-"""What ``_listen`` gives for every file, in this order."""
+ENGINES: Final = ("chromaprint", "landmarks")
+"""What ``_listen`` gives for a file, in this order; of a sound without peaks only the first."""
 T = TypeVar("T")
 
 
@@ -58,7 +58,7 @@ class Heard:
     """What a worker process learned about one file.
 
     Attributes:
-        fingerprints: One of each of ``ENGINES``; empty if there is a problem.
+        fingerprints: One of each engine that heard it; empty if there is a problem.
         problem: Why nothing was heard, "" if something was.
     """
 
@@ -254,25 +254,21 @@ def _heard(task: Task[T], future: Future[Heard] | None) -> tuple[Task[T], Heard 
 
 def _listen(path: Path) -> Heard:
     """Decode and fingerprint one file; runs in a worker process."""
-    from detectors.chromaprint import ENGINE, fingerprint, to_blob
     from detectors.errors import DetectorError
     from safegen.audio import load
+    from safegen.matching import catalog_fingerprints
 
     try:
         audio = load(path)
-        items = to_blob(fingerprint(audio.waveform, audio.sample_rate))
+        fingerprints = catalog_fingerprints(audio)
     except InputError as error:
         return Heard(problem=str(error))
     except DetectorError as error:
         return Heard(problem=f"{path}: {error}")
-    if not items:
+    if not fingerprints:
         problem = f"{path}: {audio.seconds:.2f} s of sound are too short to be recognized"
         return Heard(problem=problem)
-    return Heard(
-        tags=read_tags(path),
-        seconds=audio.seconds,
-        fingerprints=(NewFingerprint(engine=ENGINE, items=items),),
-    )
+    return Heard(tags=read_tags(path), seconds=audio.seconds, fingerprints=fingerprints)
 
 
 def _store(

@@ -1,8 +1,10 @@
 """Which works of the catalog does this sound quote?
 
-The one place where the ears' matching meets the memory's index: items are made by
-``detectors.chromaprint``, looked up in ``registry.index``, decided by
-``detectors.fingerprint``. The index follows the catalog: it is compared with the
+The one place where the ears' matching meets the memory's index. Two engines hear every
+sound: Chromaprint (``detectors.fingerprint``), and landmarks
+(``detectors.constellations``), which find music that is filtered or spoken over; their
+evidence becomes one match for each quotation. A work that was added without landmarks
+is found by Chromaprint only. The index follows the catalog: it is compared with the
 newest change number at every call and refreshed when that moved.
 """
 
@@ -15,10 +17,11 @@ from typing import Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from detectors import chromaprint, constellations, evidence, fingerprint, landmarks
 from detectors.base import Match
-from detectors.chromaprint import ENGINE, SILENCE, fingerprint, query_fingerprints, to_blob
+from detectors.chromaprint import ENGINE, QUERY_SHIFTS, SILENCE, Pcm, items_of, pcm
 from detectors.errors import DetectorError
-from detectors.fingerprint import KEY_MASK, Rule, find_matches
+from detectors.fingerprint import KEY_MASK, Rule
 from registry.catalog import NewFingerprint
 from registry.index import CatalogIndex, IndexKeeper
 from registry.index_source import Engine
@@ -56,7 +59,13 @@ ENGINES: Final[Mapping[str, Engine]] = {
         scheme=f"{ENGINE}, keys {KEY_MASK:08x}, without silence",
         item_bytes=4,
         postings_of=_chromaprint_postings,
-    )
+    ),
+    landmarks.ENGINE: Engine(
+        name=landmarks.ENGINE,
+        scheme=landmarks.SCHEME,
+        item_bytes=8,
+        postings_of=landmarks.postings_of,
+    ),
 }
 """Every engine by its name, and the rule by which it is searched."""
 
@@ -94,8 +103,21 @@ class CatalogMatcher:
                 f"limit {LEAST_SECONDS:g} s"
             )
             raise DetectorError(msg)
-        queries = query_fingerprints(audio.waveform, audio.sample_rate)
-        return self.search(ENGINE, lambda index: find_matches(queries, index, rule=self._rule))
+        samples = pcm(audio.waveform, audio.sample_rate)
+        found = [*self._by_items(samples), *self._by_landmarks(samples)]
+        return evidence.merged(found, engines=len(ENGINES))
+
+    def _by_items(self, samples: Pcm) -> tuple[Match, ...]:
+        queries = tuple(items_of(samples[shift:]) for shift in QUERY_SHIFTS)
+        return self.search(
+            ENGINE, lambda index: fingerprint.find_matches(queries, index, rule=self._rule)
+        )
+
+    def _by_landmarks(self, samples: Pcm) -> tuple[Match, ...]:
+        query = constellations.query_of(samples)
+        return self.search(
+            landmarks.ENGINE, lambda index: constellations.find_matches(query, index)
+        )
 
     def search(self, engine: str, question: Callable[[CatalogIndex], Answer]) -> Answer:
         """Ask the index of the works in force now; damage is mended and the question repeated.
@@ -117,10 +139,19 @@ class CatalogMatcher:
         return self._keepers[engine].current()
 
 
-def catalog_fingerprint(audio: Audio) -> NewFingerprint:
-    """Make what the catalog stores of a work.
+def catalog_fingerprints(audio: Audio) -> tuple[NewFingerprint, ...]:
+    """Make what the catalog stores of a work: one fingerprint of each engine that heard it.
 
-    Items are empty if the sound is shorter than 2.73 s; the registry refuses those.
+    Returns:
+        Nothing if the sound is shorter than 2.73 s or silent; without landmarks if no
+        peak stands out of it.
     """
-    items = fingerprint(audio.waveform, audio.sample_rate)
-    return NewFingerprint(engine=ENGINE, items=to_blob(items))
+    samples = pcm(audio.waveform, audio.sample_rate)
+    items = items_of(samples)
+    if not len(items):
+        return ()
+    found = [NewFingerprint(engine=ENGINE, items=chromaprint.to_blob(items))]
+    keyed = landmarks.fingerprint_of(samples)
+    if len(keyed.keys):
+        found.append(NewFingerprint(engine=landmarks.ENGINE, items=landmarks.to_blob(keyed)))
+    return tuple(found)

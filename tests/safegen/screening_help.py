@@ -14,7 +14,7 @@ from safegen import policy, watermark
 from safegen.audio import Audio
 from safegen.config import Config, from_environment
 from safegen.listening import Ears
-from safegen.matching import CatalogMatcher, catalog_fingerprint
+from safegen.matching import CatalogMatcher, catalog_fingerprints
 from safegen.provenance import c2pa
 from safegen.provenance.keys import KeyStore
 from safegen.provenance.log import open_log
@@ -39,6 +39,7 @@ def add_work(
     holders: tuple[str, ...],
     uses: tuple[str, ...] = (),
     until: datetime | None = None,
+    at: datetime = NOON,
 ) -> str:
     """Put a sound into the catalog; without uses nothing is allowed with it."""
     share = 100.0 / len(holders)
@@ -54,13 +55,13 @@ def add_work(
                 valid_until=until,
             ),
         ),
-        fingerprints=(catalog_fingerprint(audio),),
+        fingerprints=catalog_fingerprints(audio),
         seconds=audio.seconds,
         content_sha256=hashlib.sha256(audio.waveform.tobytes()).hexdigest(),
         source_name=f"{title}.wav",
     )
     with database.begin() as session:
-        return catalog.add_work(session, work, at=NOON).work_id
+        return catalog.add_work(session, work, at=at).work_id
 
 
 def quiet_classifier(audio: Audio) -> SyntheticFinding:

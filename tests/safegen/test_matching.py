@@ -2,6 +2,7 @@
 
 import functools
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from registry import catalog
 from registry.session import Database
 from safegen.audio import Audio, load
 from safegen.evaluation.attacks import ATTACKS
-from safegen.matching import CatalogMatcher, catalog_fingerprint
+from safegen.matching import CatalogMatcher, catalog_fingerprints
 from tests.detectors.test_chromaprint import melody
 from tests.registry.samples import NOON, a_work
 
@@ -21,7 +22,7 @@ CLIPS = Path(__file__).parents[1] / "assets"
 
 
 def add(database: Database, number: int, audio: Audio) -> str:
-    new = a_work(number, seconds=audio.seconds, items=catalog_fingerprint(audio).items)
+    new = replace(a_work(number, seconds=audio.seconds), fingerprints=catalog_fingerprints(audio))
     with database.begin() as session:
         return catalog.add_work(session, new, at=NOON).work_id
 
