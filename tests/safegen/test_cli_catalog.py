@@ -438,3 +438,64 @@ def test_db_upgrade_creates_and_db_status_counts(
     assert "already at revision 0002" in again.stdout
     assert json.loads(after.stdout)["works"] == 0
     assert sys.platform == "win32" or (tmp_path / "fresh").stat().st_mode & 0o077 == 0
+
+
+def test_what_a_table_says_is_in_the_catalog(run: Run, music: Path) -> None:
+    table = write_csv(
+        music,
+        "file,iswc,musicbrainz_id,rights_holder,ipi,isni,license,obligations,attribution",
+        "guitar.ogg,T-034.524.680-1,9D444787-3f25-4c16-9261-597b9ab021cc,Acme (60%); Bob (40%),"
+        "00052210040;,;0000000121032683,X,attribution,Morning by Ann",
+    )
+    (row,) = rows(run("catalog", "import", table, "--format", "jsonl"))
+    (shown,) = rows(run("catalog", "show", row["work_id"], "--format", "jsonl"))
+    page = run("catalog", "show", row["work_id"]).stdout
+
+    assert shown["iswc"] == "T0345246801"
+    assert shown["musicbrainz_id"] == "9d444787-3f25-4c16-9261-597b9ab021cc"
+    assert [(each["ipi"], each["isni"]) for each in shown["rights"]] == [
+        ("00052210040", ""),
+        ("", "0000000121032683"),
+    ]
+    assert shown["licenses"][0]["obligations"] == ["attribution"]
+    assert shown["licenses"][0]["attribution"] == "Morning by Ann"
+    assert "Acme (IPI 00052210040) 60%" in page
+    assert "owes attribution" in page
+
+
+def test_options_say_what_a_table_leaves_out(run: Run, music: Path) -> None:
+    table = write_csv(music, "file", "guitar.ogg")
+    result = run(
+        *("catalog", "import", table, "--rights-holder", "Acme", "--isni", "0000 0001 2103 2683"),
+        *("--license", "X", "--obligation", "share_alike", "--format", "jsonl"),
+    )
+    (row,) = rows(result)
+    (shown,) = rows(run("catalog", "show", row["work_id"], "--format", "jsonl"))
+
+    assert shown["rights"][0]["isni"] == "0000000121032683"
+    assert shown["licenses"][0]["obligations"] == ["share_alike"]
+
+
+def test_the_template_needs_no_file_and_no_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAFEGEN_HOME", str(tmp_path / "nowhere"))
+    result = CliRunner().invoke(main, ["catalog", "import", "--template"])
+
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("file,title,artist,isrc,iswc,musicbrainz_id,")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_an_import_without_a_file_says_what_to_name(run: Run) -> None:
+    result = run("catalog", "import")
+
+    assert result.exit_code == 2
+    assert "Name a .csv or .sfp file, or --template." in result.stderr
+
+
+def test_progress_tells_the_pace() -> None:
+    from safegen.cli.catalog_in import pace
+
+    assert pace(0, 0.0) == ""
+    assert pace(30, 4.0) == "30 works, 7.5 works/s"
