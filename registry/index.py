@@ -38,7 +38,7 @@ from registry.index_source import (
 )
 from registry.reindexing import check, rebuild, unfinished
 from registry.segment_writing import NewEntry, fitting, merge, write
-from registry.segments import IndexDamagedError, Segment, open_segment
+from registry.segments import IndexDamagedError, Mask, Segment, open_segment
 from registry.session import Database
 
 LEAST_DELTA: Final = 1 << 16
@@ -48,11 +48,14 @@ MOST_DELTA: Final = 1 << 21
 SHARE: Final = 0.1
 """Share of the items on disk that starts a merge when it is new or no longer in force."""
 
+MOST_MEMORY: Final = 1 << 23
+"""Items in memory that no query waits for: more are written to disk before it is answered."""
+BULK_WORKS: Final = 5_000
+BULK_SHARE: Final = 0.25
+"""When more works than this changed, and this share of all, the whole index is made anew."""
+
 _RATIO: Final = 4
 """A part is merged into what is at least a quarter of its size."""
-_PIECE_BYTES: Final = 1 << 25
-_BULK_WORKS: Final = 5_000
-_MOST_BULK_WORKS: Final = 50_000
 
 log = logging.getLogger(__name__)
 
@@ -116,52 +119,71 @@ class IndexKeeper:
         return self._index
 
     def _refresh(self) -> None:
-        self._adopt()
-        with self._database.read() as session:
-            newest = newest_change(session)
-            index = self._index
-            if (newest.change, newest.anchor) == (index.change, index.anchor):
-                return
-            if not is_anchored(session, index.change, index.anchor):
-                log.info("the %s index belongs to another state", self._engine.name)
-                self._start_over()
-            changed = changed_since(session, self._index.change)
-            is_bulk = self._folder is not None and len(changed) > _bulk(self._index.work_count)
-            if not is_bulk:
-                self._apply(session, changed, newest)
-        if is_bulk:
-            self._rebuild()
+        is_made = False
+        while True:
+            self._adopt()
+            with self._database.read() as session:
+                newest = newest_change(session)
+                index = self._index
+                if (newest.change, newest.anchor) == (index.change, index.anchor):
+                    return
+                if not is_anchored(session, index.change, index.anchor):
+                    log.info("the %s index belongs to another state", self._engine.name)
+                    self._start_over()
+                changed = changed_since(session, self._index.change)
+                most = max(BULK_WORKS, BULK_SHARE * self._index.work_count)
+                is_bulk = self._folder is not None and not is_made and len(changed) > most
+                is_done = not is_bulk and self._apply(session, changed, newest)
+            if is_bulk:
+                self._rebuild()
+                is_made = True
+            if is_done:
+                break
         self._start_merge()
 
-    def _apply(self, session: Session, changed: Sequence[str], newest: Newest) -> None:
-        """Read the works again that changed; those that are as before stay where they are."""
-        parts = [(part.segment, part.alive.copy(), part.file) for part in self._index.parts]
-        entries: list[NewEntry] = []
+    def _apply(self, session: Session, changed: Sequence[str], newest: Newest) -> bool:
+        """Read the works again that changed; those that are as before stay where they are.
+
+        Returns:
+            False if the segments on disk became others meanwhile.
+        """
         for start in range(0, len(changed), CHUNK):
-            chunk = changed[start : start + CHUNK]
-            blobs = blobs_of(session, self._engine.name, chunk)
-            for work_id in chunk:
-                blob = blobs.get(work_id)
-                is_as_before = False
-                for segment, alive, _ in parts:
-                    number = segment.number(work_id)
-                    if number is not None and alive[number]:
-                        is_as_before = blob is not None and segment.blob(number) == blob
-                        alive[number] = is_as_before
-                if blob is not None and not is_as_before:
-                    entries.append(NewEntry(work_id=work_id, blob=blob))
-            is_last = start + CHUNK >= len(changed)
-            if entries and (is_last or sum(len(e.blob) for e in entries) > _PIECE_BYTES):
-                rule = self._engine.postings_of
-                segment = self._in_memory(partial(write, entries=entries, postings_of=rule))
-                parts.append((segment, np.ones(len(entries), np.bool_), ""))
-                entries.clear()
-        kept = [
-            Part.of(segment, alive, file, item_bytes=self._engine.item_bytes)
-            for segment, alive, file in parts
-            if file or alive.any()
+            self._apply_some(session, changed[start : start + CHUNK])
+            items = sum(part.items for part in self._index.parts if not part.file)
+            if self._folder is not None and items > MOST_MEMORY and not self._flush(self._folder):
+                return False
+        self._index = CatalogIndex(self._index.parts, change=newest.change, anchor=newest.anchor)
+        return True
+
+    def _apply_some(self, session: Session, changed: Sequence[str]) -> None:
+        """Leave the number of the change as it was: until all are read, it is a lower bound."""
+        index = self._index
+        alive = [part.alive.copy() for part in index.parts]
+        blobs = blobs_of(session, self._engine.name, changed)
+        entries: list[NewEntry] = []
+        for work_id in changed:
+            blob = blobs.get(work_id)
+            is_as_before = False
+            for part, mask in zip(index.parts, alive, strict=True):
+                number = part.segment.number(work_id)
+                if number is not None and mask[number]:
+                    is_as_before = blob is not None and part.segment.blob(number) == blob
+                    mask[number] = is_as_before
+            if blob is not None and not is_as_before:
+                entries.append(NewEntry(work_id=work_id, blob=blob))
+        parts = [
+            self._part(part.segment, mask, part.file)
+            for part, mask in zip(index.parts, alive, strict=True)
+            if part.file or mask.any()
         ]
-        self._index = CatalogIndex(self._settled(kept), change=newest.change, anchor=newest.anchor)
+        if entries:
+            fill = partial(write, entries=entries, postings_of=self._engine.postings_of)
+            segment = self._in_memory(fill)
+            parts.append(self._part(segment, np.ones(len(entries), np.bool_), ""))
+        self._index = CatalogIndex(self._settled(parts), change=index.change, anchor=index.anchor)
+
+    def _part(self, segment: Segment, alive: Mask, file: str) -> Part:
+        return Part.of(segment, alive, file, item_bytes=self._engine.item_bytes)
 
     def _settled(self, parts: list[Part]) -> list[Part]:
         """Merge the newest parts in memory until each is far larger than the next."""
@@ -175,7 +197,7 @@ class IndexKeeper:
                 break
             segment = self._in_memory(partial(merge, sources=sources))
             alive = np.ones(segment.work_count, np.bool_)
-            parts[-2:] = [Part.of(segment, alive, "", item_bytes=self._engine.item_bytes)]
+            parts[-2:] = [self._part(segment, alive, "")]
         return parts
 
     def _in_memory(self, fill: Callable[..., None]) -> Segment:
@@ -193,12 +215,20 @@ class IndexKeeper:
             self._folder = None
         else:
             self._signature = None
+
+    def _flush(self, folder: Path) -> bool:
+        """Move what is in memory to disk now; False if another process moved something."""
+        try:
+            with index_folder.writing(folder, wait=True):
+                if index_folder.signature(folder / MANIFEST) != self._signature:
+                    return False
+                _fold(folder, self._index, scheme=self._engine.scheme)
+        except OSError as error:
+            log.warning("%s cannot be written (%s); the index stays in memory", folder, error)
+            self._folder = None
+        else:
             self._adopt()
-        with self._database.read() as session:
-            newest = newest_change(session)
-            if not is_anchored(session, self._index.change, self._index.anchor):
-                self._start_over()
-            self._apply(session, changed_since(session, self._index.change), newest)
+        return True
 
     # What is on disk follows what is in memory, or another process
 
@@ -239,7 +269,7 @@ class IndexKeeper:
             opened[named.file] = segment
             alive = np.ones(segment.work_count, np.bool_)
             alive[list(named.dead)] = False
-            parts.append(Part.of(segment, alive, named.file, item_bytes=self._engine.item_bytes))
+            parts.append(self._part(segment, alive, named.file))
         self._opened = opened
         return CatalogIndex(parts, change=manifest.change, anchor=manifest.anchor)
 
@@ -308,8 +338,3 @@ def _is_due(index: CatalogIndex) -> bool:
     return fresh > max(LEAST_DELTA, min(MOST_DELTA, SHARE * stored)) or dead > max(
         LEAST_DELTA, SHARE * stored
     )
-
-
-def _bulk(works: int) -> int:
-    """Most works that are read into memory; when more have changed, segments are made."""
-    return min(_MOST_BULK_WORKS, max(_BULK_WORKS, works // 4))

@@ -115,7 +115,7 @@ def signature(path: Path) -> tuple[int, int, int] | None:
     """Tell one version of a file from the next without reading it; None if it is missing."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
 
