@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from safegen.evaluation.distractors import FLIPPED, SNIPPET, distractors
+from detectors import landmarks
+from detectors.chromaprint import pcm
+from safegen.evaluation.distractors import (
+    FLIPPED,
+    SNIPPET,
+    distractors,
+    landmark_distractors,
+)
+from tests.detectors.test_chromaprint import melody
 
 SOUND = np.random.default_rng(0).integers(0, 2**32, 500, dtype=np.uint32)
 
@@ -32,3 +40,23 @@ def test_each_stretch_is_a_real_one_under_one_mask() -> None:
 def test_sounds_too_short_are_refused() -> None:
     with pytest.raises(ValueError, match="32 items"):
         next(distractors([SOUND[:31]], works=1, seed=0))
+
+
+def test_works_of_landmarks_can_be_stored_and_keep_pitches_but_not_rhythms() -> None:
+    sound = landmarks.fingerprint_of(pcm(melody(30.0, seed=1), 11_025))
+    few = list(landmark_distractors([sound], works=1, seed=5, seconds=20.0))
+    again, other = landmark_distractors([sound], works=2, seed=5, seconds=20.0)
+
+    assert np.array_equal(few[0].keys, again.keys)
+    assert not np.array_equal(again.keys[:50], other.keys[:50])
+    stored = landmarks.from_blob(landmarks.to_blob(again))
+    assert int(stored.positions[-1]) * landmarks.FRAME_SECONDS == pytest.approx(20.0, abs=4.0)
+    assert set(again.keys // 225) <= set(sound.keys // 225)
+    assert len(set(again.keys) - set(sound.keys)) > 0.3 * len(set(again.keys))
+
+
+def test_landmarks_too_short_are_refused() -> None:
+    short = landmarks.fingerprint_of(pcm(melody(6.0, seed=1), 11_025))
+
+    with pytest.raises(ValueError, match="8 s"):
+        next(landmark_distractors([short], works=1, seed=0))
