@@ -55,6 +55,52 @@ class Progress:
     total: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexState:
+    """What lies on disk of one engine's index.
+
+    Attributes:
+        works: In force, as of when it was written.
+        segments: Files.
+        size_bytes: Of all.
+        behind: Works that changed since; every process reads them into memory.
+        is_usable: False if it belongs to another database or rule.
+    """
+
+    works: int
+    segments: int
+    size_bytes: int
+    behind: int
+    is_usable: bool
+
+
+def inspect(session: Session, engine: Engine, folder: Path) -> IndexState | None:
+    """Look at an index without using it; None if there is none.
+
+    Raises:
+        IndexDamagedError: If list, headers or tables are damaged, or a file is missing.
+            Blocks are compared when they are used, and not here.
+    """
+    manifest = index_folder.read_manifest(folder / MANIFEST)
+    if manifest is None:
+        return None
+    try:
+        opened = [opened_segment(folder, row, scheme=manifest.scheme) for row in manifest.segments]
+    except FileNotFoundError as error:
+        msg = f"{Path(error.filename).name}: a file of the index is missing"
+        raise IndexDamagedError(msg) from error
+    is_usable = manifest.scheme == engine.scheme and is_anchored(
+        session, manifest.change, manifest.anchor
+    )
+    return IndexState(
+        works=sum(each.work_count for each in opened) - sum(len(n.dead) for n in manifest.segments),
+        segments=len(opened),
+        size_bytes=sum(each.header.file_bytes for each in opened),
+        behind=len(changed_since(session, manifest.change)) if is_usable else 0,
+        is_usable=is_usable,
+    )
+
+
 def rebuild(
     database: Database,
     engine: Engine,

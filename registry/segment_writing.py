@@ -163,7 +163,8 @@ class _Move:
             keep = self.alive[stretch]
             moved = (places + self.shifts[stretch])[keep]
             kept = keys[keep]
-        return (kept.astype(np.uint64) << _SHIFT) | moved.astype(np.uint64)
+        packed: Packed = (kept.astype(np.uint64) << _SHIFT) | moved.astype(np.uint64)
+        return packed
 
 
 def _merged(sources: Sequence[Source], moves: Sequence[_Move], at_once: int) -> Iterator[Packed]:

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ from registry.errors import RegistryError
 Keys = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+Number = TypeVar("Number", bound=np.generic)
 
 MOST_PLACES: Final = 2**32 - 1
 """Places and postings are numbered with 32 bits."""
@@ -190,8 +191,8 @@ class Segment:
             raise self._damaged("the ids") from error
         self._numbers: dict[str, int] | None = None
         self._places = self._section(np.uint32, head.places_start, head.postings)
-        self._terms = self._section(np.uint32, head.terms_start, 2 * (head.terms + 1))
-        self._terms = self._terms.reshape(-1, 2)
+        terms = self._section(np.uint32, head.terms_start, 2 * (head.terms + 1))
+        self._terms = terms.reshape(-1, 2)
         self._checked = np.full(head.blocks, is_trusted, dtype=np.bool_)
 
     @property
@@ -352,10 +353,9 @@ class Segment:
             raise self._damaged("its counts")
         return head
 
-    def _section(self, kind: type, start: int, count: int) -> npt.NDArray[np.generic]:
-        return np.frombuffer(
-            self._data, dtype=np.dtype(kind).newbyteorder("<"), count=count, offset=start
-        )
+    def _section(self, kind: type[Number], start: int, count: int) -> npt.NDArray[Number]:
+        little = np.dtype(kind).newbyteorder("<")
+        return np.frombuffer(self._data, dtype=little, count=count, offset=start)
 
     def _damaged(self, what: str) -> IndexDamagedError:
         return IndexDamagedError(f"{self.name}: a file of the index is damaged: {what}")

@@ -49,7 +49,7 @@ def doctor(format_: str) -> None:
     """
     settings = config()
     looks: tuple[Callable[[Config], Diagnosis], ...] = (
-        _home, _disk, _keys, _database, _log, _models, _audioseal, _engine, _links,
+        _home, _disk, _keys, _database, _index, _log, _models, _audioseal, _engine, _links,
     )  # fmt: skip
     well = True
     for look in looks:
@@ -115,6 +115,36 @@ def _database(settings: Config) -> Diagnosis:
     except RegistryError as error:
         problem, _, remedy = str(error).partition("\n")
         return Diagnosis(name="database", is_well=False, found=problem, remedy=remedy)
+
+
+def _index(settings: Config) -> Diagnosis:
+    """A missing or old index costs time only; a damaged one is found and made again when used."""
+    from registry import schema
+    from registry.errors import RegistryError
+    from registry.reindexing import inspect
+    from safegen.matching import ENGINES
+
+    states = []
+    try:
+        with schema.open_database(settings.database_url) as database, database.read() as session:
+            for name, engine in ENGINES.items():
+                state = inspect(session, engine, settings.index / name)
+                if state is None:
+                    states.append(f"{name} none on disk")
+                elif not state.is_usable:
+                    states.append(f"{name} of another database or version")
+                else:
+                    late = f", {state.behind} changed since" if state.behind else ""
+                    size = f"{state.size_bytes / 1e6:.1f} MB"
+                    states.append(f"{name} {state.works} works, {size}{late}")
+    except RegistryError as error:
+        return Diagnosis(
+            name="index",
+            is_well=False,
+            found=str(error).partition("\n")[0],
+            remedy="Run `safegen catalog reindex`; nothing is lost, it is made from the database.",
+        )
+    return Diagnosis(name="index", is_well=True, found="; ".join(states))
 
 
 def _log(settings: Config) -> Diagnosis:
