@@ -102,6 +102,7 @@ class Gate:
         quarantine: Path,
         second: AudioSeal | None = None,
         inflation: float | None = None,
+        index_folder: Path | None = None,
         on_step: Callable[[str], None] | None = None,
     ) -> None:
         self.database = database
@@ -117,7 +118,7 @@ class Gate:
         self._manifest_key = keys.manifest_key()
         self._trust_anchors = keys.trust_anchors()
         self.publisher = Publisher(database, self.log, on_step=self._on_step, now=now)
-        self.matcher = CatalogMatcher(database)
+        self.matcher = CatalogMatcher(database, index_folder=index_folder)
         self._swept: set[Path] = set()
 
     @classmethod
@@ -153,6 +154,7 @@ class Gate:
             quarantine=config.quarantine,
             second=second_mark.from_home(config),
             inflation=watermark.inflation_of(config),
+            index_folder=config.index,
             on_step=on_step,
         )
         gate.publisher.recover()

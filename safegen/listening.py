@@ -112,7 +112,7 @@ def open_ears(config: Config) -> Ears:
     mark_keys = keys.watermark_keys()
     inflation = watermark.inflation_of(config)
     anchors = keys.trust_anchors()
-    matcher = CatalogMatcher(schema.open_database(config.database_url))
+    matcher = CatalogMatcher(schema.open_database(config.database_url), index_folder=config.index)
     return Ears(
         match=matcher.match,
         classify=lambda audio: synthetic.classify(audio.waveform, audio.sample_rate),

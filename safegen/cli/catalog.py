@@ -8,6 +8,7 @@ import click
 
 from safegen.cli.catalog_in import add, as_cells, asked, fingerprint, import_, license_options
 from safegen.cli.options import config, emit, format_option, quiet_option
+from safegen.cli.reindex import reindex
 
 if TYPE_CHECKING:
     from registry.catalog import RightRow, WorkRow
@@ -32,7 +33,7 @@ def catalog_command() -> None:
     """
 
 
-for _command in (add, import_, fingerprint):
+for _command in (add, import_, fingerprint, reindex):
     catalog_command.add_command(_command)
 
 
