@@ -1,17 +1,33 @@
 """Which works of the catalog are copies, edits or remasters of one another?
 
-Duplicates make one quote count as several and two rights-holders claim one sound, so
-they are worth knowing before a match is disputed. Nothing is changed here: which of
+Duplicates make one quotation count as several and two rights-holders claim one sound,
+so they are worth knowing before a match is disputed. Nothing is changed here: which of
 two works stays is for the rights-holders to say.
+
+Every work is searched for as if it were an upload, by each engine, with what the catalog
+stores of it. That is a little less than an upload gives (Chromaprint's items come from
+one start instead of four, landmarks are a third as dense), and whole works make up for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
 
-from detectors.chromaprint import ENGINE, QUERY_SHIFTS
-from detectors.fingerprint import find_matches
+import numpy as np
+
+from detectors import chromaprint, constellations, evidence, fingerprint, landmarks
+from detectors.base import Match
+from registry import catalog
+from registry.catalog import WorkRow
+from registry.scope import AuditScope
 from registry.session import Database
-from safegen.matching import CatalogMatcher
+from safegen.matching import ENGINES, CatalogMatcher
+
+Relation = Literal["same", "contains", "shares"]
+
+MOST_OF: Final = 0.9
+"""Share of a work's seconds that must be in the other one to call them the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,15 +35,24 @@ class Duplicate:
     """Two works that share sound.
 
     Attributes:
-        work_id: The one with the smaller id.
-        shared_seconds: Sum of the stretches of the first that are also in the other.
+        work: The one with the smaller id.
+        shared_seconds: Seconds of one of them that are also in the other.
         score: Agreement of the best stretch in [0, 1]; 1 is the same sound.
+        relation: "same" if nearly all of both is shared (a copy, a remaster, another
+            encoding), "contains" if nearly all of the shorter one is (an edit, a radio
+            version), "shares" if less is (a sample, a medley, a loop).
     """
 
-    work_id: str
-    other_work_id: str
+    work: WorkRow
+    other: WorkRow
     shared_seconds: float
     score: float
+    relation: Relation
+
+    @property
+    def is_disputed(self) -> bool:
+        """Whether different rights-holders claim the two."""
+        return self.work.rights_holder != self.other.rights_holder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,37 +64,140 @@ class Compared:
     duplicates: tuple[Duplicate, ...]
 
 
-def find_duplicates(database: Database) -> Iterator[Compared]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Works that are versions of one another, directly or through others.
+
+    Attributes:
+        works: By length, the longest first.
+        pairs: What links them.
+    """
+
+    works: tuple[WorkRow, ...]
+    pairs: tuple[Duplicate, ...]
+
+    @property
+    def is_disputed(self) -> bool:
+        """Whether different rights-holders claim some of them."""
+        return any(pair.is_disputed for pair in self.pairs)
+
+
+def find_duplicates(database: Database, *, index_folder: Path | None = None) -> Iterator[Compared]:
     """Compare every work in force with all others, in the order of their ids.
 
-    A pair is found by the rule that decides matches of outputs, from either side, and
+    A pair is found by the rules that decide matches of outputs, from either side, and
     is reported once.
+
+    Args:
+        database: An up-to-date registry.
+        index_folder: Of the shared index; None makes one in memory.
     """
-    matcher = CatalogMatcher(database)
-    index = matcher.index(ENGINE)
+    matcher = CatalogMatcher(database, index_folder=index_folder)
+    with database.read() as session:
+        works = {
+            work.work_id: work for work in catalog.list_works(session, AuditScope.everything())
+        }
     seen: set[frozenset[str]] = set()
-    for work in sorted(index.works(), key=index.work_id):
-        work_id = index.work_id(work)
-        shared: dict[str, list[tuple[float, float]]] = {}
-        # Items are kept from one start only; a longer stretch makes up for the others.
-        queries = (index.items(work),) * len(QUERY_SHIFTS)
-        for match in find_matches(queries, index):
-            if match.work_id != work_id:
-                seconds = match.query_end_seconds - match.query_start_seconds
-                shared.setdefault(match.work_id, []).append((seconds, match.score))
-        found = []
-        for other, stretches in sorted(shared.items()):
-            pair = frozenset((work_id, other))
-            if pair in seen:
-                continue
-            seen.add(pair)
-            first, second = sorted(pair)
-            found.append(
-                Duplicate(
-                    work_id=first,
-                    other_work_id=second,
-                    shared_seconds=sum(seconds for seconds, _ in stretches),
-                    score=max(score for _, score in stretches),
-                )
+    for work_id in sorted(works):
+        with database.read() as session:
+            heard = {
+                row.engine: row.items
+                for engine in ENGINES
+                if (row := catalog.get_fingerprint(session, work_id, engine)) is not None
+            }
+        shared: dict[str, list[Match]] = {}
+        for match in evidence.merged(_matches(matcher, heard), engines=len(ENGINES)):
+            # A work added meanwhile is compared in the next run.
+            if match.work_id != work_id and match.work_id in works:
+                shared.setdefault(match.work_id, []).append(match)
+        found = [
+            _duplicate(works[work_id], works[other], matches)
+            for other, matches in sorted(shared.items())
+            if frozenset((work_id, other)) not in seen
+        ]
+        seen |= {frozenset((work_id, other)) for other in shared}
+        yield Compared(work_id=work_id, total=len(works), duplicates=tuple(found))
+
+
+def families(pairs: Iterable[Duplicate]) -> tuple[Family, ...]:
+    """Join pairs that are the same or contain one another; the largest family first.
+
+    What only shares a stretch joins nothing: a medley is no version of what it quotes.
+    """
+    linked = [pair for pair in pairs if pair.relation != "shares"]
+    chief: dict[str, str] = {}
+
+    def root(work_id: str) -> str:
+        while chief.setdefault(work_id, work_id) != work_id:
+            work_id = chief[work_id]
+        return work_id
+
+    for pair in linked:
+        one, other = sorted((root(pair.work.work_id), root(pair.other.work_id)))
+        chief[other] = one
+    grouped: dict[str, list[Duplicate]] = {}
+    for pair in linked:
+        grouped.setdefault(root(pair.work.work_id), []).append(pair)
+    found = [_family(group) for group in grouped.values()]
+    return tuple(sorted(found, key=lambda f: (-len(f.works), f.works[0].work_id)))
+
+
+def _family(pairs: list[Duplicate]) -> Family:
+    works = {work.work_id: work for pair in pairs for work in (pair.work, pair.other)}
+    ordered = sorted(works.values(), key=lambda work: (-work.seconds, work.work_id))
+    return Family(works=tuple(ordered), pairs=tuple(pairs))
+
+
+def _matches(matcher: CatalogMatcher, heard: dict[str, bytes]) -> Iterator[Match]:
+    """Search for a work by what the catalog stores of it."""
+    if blob := heard.get(chromaprint.ENGINE):
+        items = np.frombuffer(blob, dtype="<u4").astype(np.uint32)
+        queries = (items,) * len(chromaprint.QUERY_SHIFTS)
+        yield from matcher.search(
+            chromaprint.ENGINE, lambda index: fingerprint.find_matches(queries, index)
+        )
+    if blob := heard.get(landmarks.ENGINE):
+        query = _query(blob)
+        if query.frames >= constellations.LEAST_FRAMES:
+            yield from matcher.search(
+                landmarks.ENGINE, lambda index: constellations.find_matches(query, index)
             )
-        yield Compared(work_id=work_id, total=index.work_count, duplicates=tuple(found))
+
+
+def _query(blob: bytes) -> constellations.Query:
+    """Read the landmarks back from the keys that begin with them."""
+    keyed = landmarks.from_blob(blob)
+    places = keyed.positions.astype(np.int64) * landmarks.BINS + landmarks.bin_of(keyed.keys)
+    places = np.unique(places)
+    found = landmarks.Landmarks(frames=places // landmarks.BINS, bins=places % landmarks.BINS)
+    return constellations.Query(
+        landmarks=found, frames=int(found.frames[-1]) + 1 if len(places) else 0
+    )
+
+
+def _duplicate(work: WorkRow, other: WorkRow, matches: list[Match]) -> Duplicate:
+    seconds = min(_covered(matches), work.seconds, other.seconds)
+    longer, shorter = max(work.seconds, other.seconds), min(work.seconds, other.seconds)
+    relation: Relation = "shares"
+    if seconds >= MOST_OF * longer:
+        relation = "same"
+    elif seconds >= MOST_OF * shorter:
+        relation = "contains"
+    first, second = sorted((work, other), key=lambda each: each.work_id)
+    return Duplicate(
+        work=first,
+        other=second,
+        shared_seconds=seconds,
+        score=max(match.score for match in matches),
+        relation=relation,
+    )
+
+
+def _covered(matches: list[Match]) -> float:
+    """Seconds of the query that some match covers, each counted once."""
+    total = end = 0.0
+    for match in sorted(matches, key=lambda each: each.query_start_seconds):
+        start = max(end, match.query_start_seconds)
+        total += max(0.0, match.query_end_seconds - start)
+        end = max(end, match.query_end_seconds)
+    return total

@@ -1,18 +1,28 @@
 """``safegen catalog``: the licensed works that outputs and uploads are compared with."""
 
-import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from safegen.cli.catalog_in import add, as_cells, asked, fingerprint, import_, license_options
+from safegen.cli.catalog_in import (
+    add,
+    as_cells,
+    asked,
+    fingerprint,
+    import_,
+    license_options,
+    progress,
+)
 from safegen.cli.options import config, emit, format_option, quiet_option
 from safegen.cli.reindex import reindex
+from safegen.errors import InputError
 
 if TYPE_CHECKING:
     from registry.catalog import RightRow, WorkRow
     from registry.licensing import LicenseRow
+    from safegen.duplicates import Duplicate
 
 
 @click.group()
@@ -187,57 +197,88 @@ def stats(format_: str) -> None:
 
 
 @catalog_command.command()
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.html|FILE.csv",
+    help="Also write the families of versions for people.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the report if it is there.")
 @format_option
 @quiet_option
-def dedupe(format_: str, quiet: bool) -> None:
-    """List pairs of works that share sound: copies, edits, remasters.
+def dedupe(report: Path | None, overwrite: bool, format_: str, quiet: bool) -> None:
+    """List pairs of works that share sound: copies, edits, remasters, samples.
 
-    Nothing is changed; take the one that should go out with `catalog remove`.
+    Every work is searched for like an upload, by both engines. Pairs that are the same,
+    or of which one contains the other, make families of versions. Nothing is changed;
+    take the one that should go out with `catalog remove`.
 
     \b
     Exit status:
       0  listed, maybe none
       1  the database cannot be read
+      2  the report cannot be written there
 
     \b
     Example:
-      safegen catalog dedupe --format jsonl
+      safegen catalog dedupe --report duplicates.html
     """
     from registry import catalog, schema
     from safegen.duplicates import find_duplicates
+    from safegen.duplicates_report import write_report
 
-    hidden = quiet or not sys.stderr.isatty()
-    with schema.open_database(config().database_url) as database:
+    _refuse_report(report, overwrite=overwrite)
+    settings = config()
+    pairs: list[Duplicate] = []
+    done = 0
+    with schema.open_database(settings.database_url) as database:
         with database.read() as session:
             length = catalog.stats(session).works
-        pairs = 0
-        with click.progressbar(
-            length=length, label="Comparing", file=sys.stderr, hidden=hidden
-        ) as bar:
-            for compared in find_duplicates(database):
-                for pair in compared.duplicates:
-                    pairs += 1
-                    with database.read() as session:
-                        one = catalog.get_work(session, pair.work_id)
-                        other = catalog.get_work(session, pair.other_work_id)
-                    row = {
-                        "work_id": one.work_id,
-                        "title": one.title,
-                        "rights_holder": one.rights_holder,
-                        "other_work_id": other.work_id,
-                        "other_title": other.title,
-                        "other_rights_holder": other.rights_holder,
-                        "shared_seconds": round(pair.shared_seconds, 1),
-                        "score": round(pair.score, 4),
-                    }
-                    text = (
-                        f"{pair.shared_seconds:6.1f} s  {pair.score:.2f}  "
-                        f"{one.work_id} {one.title}  =  {other.work_id} {other.title}"
-                    )
-                    emit(row, text, format_)
-                bar.update(1)
+        try:
+            with progress("Comparing", length, quiet=quiet) as advance:
+                for compared in find_duplicates(database, index_folder=settings.index):
+                    for pair in compared.duplicates:
+                        pairs.append(pair)
+                        emit(_pair_json(pair), _pair_text(pair), format_)
+                    done += 1
+                    advance(1)
+        finally:  # what was found before an interruption took its time, too
+            if report is not None:
+                write_report(pairs, report, works=done, at=datetime.now(UTC))
     if not quiet:
-        click.echo(f"{pairs} pairs among {length} works", err=True)
+        click.echo(f"{len(pairs)} pairs among {length} works", err=True)
+
+
+def _refuse_report(report: Path | None, *, overwrite: bool) -> None:
+    if report is None:
+        return
+    if report.suffix not in (".html", ".csv"):
+        raise InputError(f"{report}: a report ends in .html or .csv", remedy="Name it so.")
+    if report.exists() and not overwrite:
+        raise InputError(f"{report}: exists already", remedy="Add --overwrite to replace it.")
+    if not report.absolute().parent.is_dir():
+        raise InputError(f"{report}: its folder does not exist", remedy="Make the folder first.")
+
+
+def _pair_json(pair: "Duplicate") -> dict[str, Any]:
+    return {
+        "work_id": pair.work.work_id,
+        "title": pair.work.title,
+        "rights_holder": pair.work.rights_holder,
+        "other_work_id": pair.other.work_id,
+        "other_title": pair.other.title,
+        "other_rights_holder": pair.other.rights_holder,
+        "relation": pair.relation,
+        "shared_seconds": round(pair.shared_seconds, 1),
+        "score": round(pair.score, 4),
+    }
+
+
+def _pair_text(pair: "Duplicate") -> str:
+    return (
+        f"{pair.relation:8}  {pair.shared_seconds:6.1f} s  {pair.score:.2f}  "
+        f"{pair.work.work_id} {pair.work.title}  =  {pair.other.work_id} {pair.other.title}"
+    )
 
 
 def _work_json(work: "WorkRow") -> dict[str, Any]:

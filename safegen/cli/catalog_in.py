@@ -362,7 +362,7 @@ def fingerprint(
     problems = _Problems()
     written = before = 0
     try:
-        with _progress("Listening", sum(map(size_of, files)), quiet=quiet) as advance:
+        with progress("Listening", sum(map(size_of, files)), quiet=quiet) as advance:
             for row in rows:
                 if row.problem:
                     problems.add(row.problem)
@@ -439,7 +439,7 @@ def _show(
     try:
         with (
             schema.open_database(config().database_url) as database,
-            _progress("Adding", size_bytes, quiet=quiet) as advance,
+            progress("Adding", size_bytes, quiet=quiet) as advance,
         ):
             for row in add_to(database):
                 if row.problem:
@@ -492,7 +492,7 @@ class _Problems:
 
 
 @contextmanager
-def _progress(label: str, length: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+def progress(label: str, length: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     """Draw how far it is, works a second and the time left; give what moves it on."""
     started = time.monotonic()
     works = 0
