@@ -208,6 +208,11 @@ class IndexKeeper:
     def _rebuild(self) -> None:
         """Make the whole index on disk; in memory, if the disk does not let us."""
         folder = self._folder or Path()
+        log.warning(
+            "the %s index is being made, which takes a minute for 100,000 works; "
+            "`safegen catalog reindex` does it ahead of time",
+            self._engine.name,
+        )
         try:
             rebuild(self._database, self._engine, folder)
         except OSError as error:

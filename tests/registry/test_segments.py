@@ -150,6 +150,15 @@ def test_a_large_segment_finds_what_numpy_finds() -> None:
     assert answers(merged, keys, limit=300) == expected(works, keys, limit=300)
 
 
+def test_works_of_very_unequal_length_are_told_apart() -> None:
+    works = {f"short {n}": [n << 8] for n in range(300)} | {"long": [2**20 << 8] * 90_000}
+    works |= {f"last {n}": [(400 + n) << 8] for n in range(300)}
+    index = CatalogIndex([part(segment_of(works))], change=1, anchor="")
+    keys = [*range(0, 300, 7), *range(400, 700, 11), 2**20]
+
+    assert answers(index, keys, limit=100_000) == expected(works, keys, limit=100_000)
+
+
 def test_a_work_of_silence_has_items_but_no_postings() -> None:
     index = CatalogIndex([part(segment_of({"a": [SILENCE] * 3}))], change=1, anchor="")
 
