@@ -4,6 +4,9 @@ Every question takes an ``AuditScope``. A rights-holder sees the matches of thei
 works only: co-owners and other parties become a count, uploads lose their file name,
 and a record that names other parties' works is withheld, its hash and proof are not.
 
+A scope may ask as of an earlier moment. Then only outputs made by then are told, with
+the rights, licenses, takedowns and re-scans that were on record.
+
 An answer is only as good as its evidence: each one is checked against the log, byte
 for byte, and comes with an inclusion proof that was verified against the current
 signed checkpoint. What a proof cannot show is that nothing was left out; for that a
@@ -12,8 +15,8 @@ rights-holder compares the counts of two exports with their checkpoints.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -30,11 +33,15 @@ from registry.releases import MatchRow, OutputRow
 from registry.scope import AuditScope
 from safegen.errors import InputError, IntegrityError, SafegenError
 from safegen.generation.base import ModelFacts
+from safegen.licensing import terms_of
 from safegen.provenance import record as records
 from safegen.provenance.log import InclusionProof, Log
 
 _WINDOW_ITEMS: Final = 80
 """Items of the ten seconds that training items are long."""
+RESCAN: Final = "rescan"
+"""Type of the log entries that tell of matches found later."""
+
 _QUOTATION_RULES: Final = ("R4", "R12")
 _SCAN_ENTRIES: Final = 100_000
 _BATCH: Final = 1_000
@@ -83,10 +90,40 @@ class AuditedWork:
                     "uses": list(row.uses),
                     "valid_from": _time(row.valid_from),
                     "valid_until": None if row.valid_until is None else _time(row.valid_until),
+                    "obligations": list(row.obligations),
+                    "attribution_text": row.attribution_text,
                 }
                 for row in work.licenses
             ],
             "outputs": dict(self.outputs),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaterFinding:
+    """The log entry of a re-scan that found a match after the output was judged.
+
+    Attributes:
+        time: When, as logged.
+        catalog_change: Number of the change that brought the work.
+        proof: That the entry is in the log of the current checkpoint; verified.
+    """
+
+    time: str
+    catalog_change: int
+    proof: InclusionProof
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the part of a match's row that says where it is logged."""
+        return {
+            "time": self.time,
+            "catalog_change": self.catalog_change,
+            "log": {
+                "index": self.proof.position,
+                "leaf_hash": self.proof.leaf_hash.hex(),
+                "proof": [item.hex() for item in self.proof.hashes],
+                "verified": True,
+            },
         }
 
 
@@ -98,11 +135,13 @@ class Quotation:
         match: Where, and how well.
         work: The work, with its licenses.
         other_holders: Number of rights-holders that the scope does not show.
+        later: The re-scan that found it; None if the output's record has it.
     """
 
     match: MatchRow
     work: WorkRow
     other_holders: int
+    later: LaterFinding | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,10 +236,13 @@ class TrainingAnswer:
 
 
 def works(session: Session, scope: AuditScope) -> Iterator[AuditedWork]:
-    """List the works in a scope, removed ones too, and how often each was matched."""
+    """List the works in a scope, removed ones too, and how often each was matched.
+
+    With a scope as of an earlier moment, as all of this was known then.
+    """
     counts: dict[str, dict[str, int]] = {}
-    for output in releases.outputs_matching(session, scope):
-        for work_id in {match.work_id for match in output.matches}:
+    for output in releases.outputs_matching(session, scope, until=_closed(scope, None)):
+        for work_id in {match.work_id for match in _known_then(session, scope, output).matches}:
             state = _standing(output)
             of_work = counts.setdefault(work_id, {})
             of_work[state] = of_work.get(state, 0) + 1
@@ -239,9 +281,15 @@ def matches(
     if work_id is not None:
         known[work_id] = _work_in_scope(session, scope, work_id)
     for output in releases.outputs_matching(
-        session, scope, work_id=work_id, since=window.since, until=window.until
+        session,
+        scope,
+        work_id=work_id,
+        since=window.since,
+        until=_closed(scope, window.until),
     ):
-        yield _audited(session, log, scope, output, known)
+        then = _known_then(session, scope, output)
+        if then.matches:
+            yield _audited(session, log, scope, then, known)
 
 
 def record(session: Session, log: Log, scope: AuditScope, record_id: str) -> AuditedOutput:
@@ -254,21 +302,27 @@ def record(session: Session, log: Log, scope: AuditScope, record_id: str) -> Aud
     """
     output = releases.get_output(session, record_id)
     if not scope.is_everything:
-        found = releases.outputs_matching(session, scope)
+        found = releases.outputs_matching(session, scope, until=_closed(scope, None))
         output = next((each for each in found if each.output_id == record_id), output)
         if output not in found:
             raise NotFoundError(
                 f"{record_id}: no output under that id\n"
                 "Run `safegen audit matches` to see what there is."
             )
-    return _audited(session, log, scope, output, {})
+    return _audited(session, log, scope, _known_then(session, scope, output), {})
 
 
-def later_events(session: Session, record_id: str, position: int) -> Iterator[Mapping[str, Any]]:
-    """Find what the log says about a record after it was written: released, void.
+def later_events(
+    session: Session, found: AuditedOutput, *, as_of: datetime | None
+) -> Iterator[Mapping[str, Any]]:
+    """Find what the log says about a record after it was written: released, void, rescan.
+
+    Of re-scans only those that found works in the scope, and nothing after ``as_of``.
 
     Cost: reads entries from ``position`` on, at most 100,000.
     """
+    record_id, position = found.output.output_id, found.output.log_index
+    shown = {each.match.rescan_log_index for each in found.quotations}
     size = log_rows.size(session)
     end = min(size, position + 1 + _SCAN_ENTRIES)
     needle = record_id.encode()
@@ -276,7 +330,9 @@ def later_events(session: Session, record_id: str, position: int) -> Iterator[Ma
         for row in log_rows.entries(session, start=start, end=min(end, start + _BATCH)):
             if needle in row.entry:
                 entry = records.parse(row.entry)
-                if entry.get("record_id") == record_id:
+                is_seen = entry.get("type") != RESCAN or row.position in shown
+                is_past = as_of is None or _moment(entry) <= as_of
+                if entry.get("record_id") == record_id and is_seen and is_past:
                     yield {
                         "type": entry.get("type"),
                         "time": entry.get("time"),
@@ -341,10 +397,15 @@ def _audited(
     quotations: list[Quotation] = []
     for match in output.matches:
         if match.work_id not in known:
-            known[match.work_id] = catalog.get_work(session, match.work_id)
+            known[match.work_id] = catalog.get_work(session, match.work_id, as_of=scope.as_of)
         work = known[match.work_id]
         quotations.append(
-            Quotation(match=match, work=work, other_holders=_other_holders(work, scope))
+            Quotation(
+                match=match,
+                work=work,
+                other_holders=_other_holders(work, scope),
+                later=_later(session, log, output, match),
+            )
         )
     return AuditedOutput(
         output=output,
@@ -355,6 +416,83 @@ def _audited(
     )
 
 
+def _later(session: Session, log: Log, output: OutputRow, match: MatchRow) -> LaterFinding | None:
+    """Check a match that a re-scan found against the entry that logged it."""
+    if match.rescan_log_index is None:
+        return None
+    entry = records.parse(log.entry(session, match.rescan_log_index))
+    named = (entry.get("type"), entry.get("record_id"), entry.get("work_id"))
+    logged = entry.get("matches")
+    stretches = {_stretch(each) for each in logged} if isinstance(logged, Sequence) else set()
+    if named != (RESCAN, output.output_id, match.work_id) or _row_stretch(match) not in stretches:
+        raise IntegrityError(
+            f"a match of record {output.output_id} with work {match.work_id} is not what was "
+            f"logged at {match.rescan_log_index}",
+            remedy="Run `safegen log verify` and restore the registry from a backup.",
+        )
+    of_catalog = entry.get("catalog")
+    change = of_catalog.get("change") if isinstance(of_catalog, Mapping) else None
+    return LaterFinding(
+        time=str(entry.get("time")),
+        catalog_change=change if isinstance(change, int) else 0,
+        proof=log.prove_inclusion(session, match.rescan_log_index),
+    )
+
+
+def _stretch(logged: object) -> tuple[object, ...]:
+    """Name a logged stretch by what cannot be told differently of it later."""
+    found = logged if isinstance(logged, Mapping) else {}
+    return (
+        found.get("engine"),
+        found.get("query_start_seconds"),
+        found.get("query_end_seconds"),
+        found.get("license_id") or None,
+    )
+
+
+def _row_stretch(match: MatchRow) -> tuple[object, ...]:
+    return (
+        match.engine,
+        round(match.query_start_seconds, 3),
+        round(match.query_end_seconds, 3),
+        match.license_id,
+    )
+
+
+def _known_then(session: Session, scope: AuditScope, output: OutputRow) -> OutputRow:
+    """Leave out what re-scans found after the moment that the scope asks about."""
+    if scope.as_of is None:
+        return output
+    kept = tuple(
+        match
+        for match in output.matches
+        if match.rescan_log_index is None
+        or _moment(_entry(session, match.rescan_log_index)) <= scope.as_of
+    )
+    return replace(output, matches=kept)
+
+
+def _entry(session: Session, position: int) -> Mapping[str, Any]:
+    rows = log_rows.entries(session, start=position, end=position + 1)
+    return {} if not rows else records.parse(rows[0].entry)
+
+
+def _moment(entry: Mapping[str, Any]) -> datetime:
+    """Read when an entry was logged; one without a time was never so."""
+    try:
+        return datetime.fromisoformat(str(entry.get("time")))
+    except ValueError:
+        return datetime.max.replace(tzinfo=UTC)
+
+
+def _closed(scope: AuditScope, until: datetime | None) -> datetime | None:
+    """End a window behind the moment that the scope asks about."""
+    if scope.as_of is None:
+        return until
+    behind = scope.as_of + timedelta(microseconds=1)
+    return behind if until is None else min(until, behind)
+
+
 def _reasons(
     logged: Mapping[str, Any], scope: AuditScope, quotations: Sequence[Quotation]
 ) -> Iterator[Mapping[str, Any]]:
@@ -362,7 +500,7 @@ def _reasons(
 
     A quotation rule is not theirs to know of if all their own works were licensed.
     """
-    is_theirs = any(each.match.license_id is None for each in quotations)
+    is_theirs = any(each.match.license_id is None and not each.later for each in quotations)
     for reason in _logged_reasons(logged):
         if scope.is_everything:
             yield reason
@@ -405,9 +543,19 @@ def _quotation_json(found: Quotation, scope: AuditScope) -> dict[str, Any]:
         "p_value": match.p_value,
         "semitones": match.semitones,
         "speed": match.speed,
+        "votes": match.votes,
+        "error_rate": match.error_rate,
+        "status": "unlicensed" if match.license_id is None else "licensed",
         "license": None
         if held is None
-        else {"id": held.license_id, "name": held.name, "terms_sha256": held.terms_sha256},
+        else {
+            "id": held.license_id,
+            "name": held.name,
+            "terms_sha256": held.terms_sha256,
+            "obligations": list(held.obligations),
+            "attribution": terms_of(work, held).attribution,
+        },
+        "rescan": None if found.later is None else found.later.to_json(),
     }
 
 
@@ -427,7 +575,7 @@ def _other_holders(work: WorkRow, scope: AuditScope) -> int:
 
 def _work_in_scope(session: Session, scope: AuditScope, work_id: str) -> WorkRow:
     """Read a work; one that is not in the scope is as if it did not exist."""
-    work = catalog.get_work(session, work_id)
+    work = catalog.get_work(session, work_id, as_of=scope.as_of)
     holders = {right.rights_holder_id for right in work.rights}
     if not scope.is_everything and scope.rights_holder_id not in holders:
         raise NotFoundError(f"{work_id}: no work\nRun `safegen audit works` to see them.")

@@ -22,7 +22,8 @@ from safegen.tables import safe_cell
 SCHEMA: Final = "safegen.audit-export/1"
 _COLUMNS: Final = (
     *("record_id", "kind", "time", "state", "decision", "rules", "policy", "model", "sha256"),
-    *("work_id", "isrc", "title", "rights_holder", "other_holders", "license", "engine"),
+    *("work_id", "isrc", "title", "rights_holder", "other_holders", "status", "license"),
+    *("engine", "rescan_index"),
     *("query_start_seconds", "query_end_seconds"),
     *("reference_start_seconds", "reference_end_seconds", "score", "p_value"),
     *("log_index", "leaf_hash", "tree_size", "root"),
@@ -55,6 +56,7 @@ def to_jsonl(
             "rights_holder": rights_holder,
             "since": None if window.since is None else window.since.isoformat(),
             "until": None if window.until is None else window.until.isoformat(),
+            "as_of": None if scope.as_of is None else scope.as_of.isoformat(),
             "exported_at": at.isoformat(timespec="milliseconds"),
             "checkpoint": checkpoint.note,
             "log_public_key": public_key,
@@ -94,6 +96,9 @@ def to_csv(found: Iterable[AuditedOutput], scope: AuditScope) -> Iterator[str]:
         }
         for match in row["matches"]:
             license_ = match["license"]
-            cells = common | match | {"license": license_["name"] if license_ else ""}
+            later = match["rescan"]
+            cells = common | match
+            cells["license"] = license_["name"] if license_ else ""
+            cells["rescan_index"] = later["log"]["index"] if later else ""
             writer.writerow([safe_cell(cells[name]) for name in _COLUMNS])
         yield taken()

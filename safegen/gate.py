@@ -41,6 +41,7 @@ from detectors.base import WatermarkFinding
 from detectors.memorization import MemorizationFinding
 from detectors.synthetic import SyntheticFinding
 from registry import catalog, schema
+from registry.catalog import NewFingerprint
 from registry.releases import NewOutput
 from registry.session import Database
 from safegen import memorization, policy, second_mark, watermark
@@ -49,6 +50,7 @@ from safegen.checking import CHECK_SECONDS, run_check
 from safegen.config import Config, from_environment
 from safegen.errors import InputError, ReleaseBlockedError
 from safegen.generation.base import Generation, Generator, ModelFacts, Request
+from safegen.kept import listen_for_keeps, plain_of
 from safegen.licensing import licensed_matches, owed
 from safegen.matching import CatalogMatcher
 from safegen.policy import Action, CheckResult, Outcome, Policy
@@ -84,7 +86,7 @@ class _Case:
     memorization: MemorizationFinding | None = None
     synthetic: SyntheticFinding | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
-    fingerprint: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
+    kept: tuple[NewFingerprint, ...] = ()
 
 
 class Gate:
@@ -354,7 +356,7 @@ class Gate:
             key_id=key.key_id,
             mark=mark,
             c2pa_state=str(case.checks["c2pa"].evidence.get("state", "unreadable")),
-            fingerprint=case.fingerprint,
+            fingerprint=chromaprint.from_blob(plain_of(case.kept)),
         )
         judgement = self._decide(case, final=True)
         self._on_step("decided")
@@ -446,7 +448,7 @@ class Gate:
             return policy.judge_watermark(self._policy, found[0], payload)
 
         def content() -> CheckResult:
-            case.fingerprint = chromaprint.fingerprint(back.audio.waveform, back.audio.sample_rate)
+            case.kept = listen_for_keeps(back.audio)
             return policy.judge_readback(self._policy, back.agreement)
 
         def credentials() -> CheckResult:
@@ -494,8 +496,8 @@ class Gate:
 
     def _refuse(self, case: _Case, judgement: Judgement, *, audio: Audio | None) -> Release:
         blocked = judgement.decision.action is Action.BLOCK
-        if audio is not None and not len(case.fingerprint):
-            case.fingerprint = chromaprint.fingerprint(audio.waveform, audio.sample_rate)
+        if audio is not None and not case.kept:
+            case.kept = listen_for_keeps(audio)
         if audio is not None and not blocked:
             self._withhold(case.item.record_id, audio)
         output = _row(case, judgement, None, state="blocked" if blocked else "quarantined")
@@ -569,7 +571,7 @@ def _row(case: _Case, judgement: Judgement, finished: Finished | None, *, state:
         judgement,
         finished,
         state=state,
-        fingerprint=case.fingerprint.astype("<u4").tobytes(),
+        kept=case.kept,
         entry=record.seal(body(case.item, judgement, finished, version=_version()), private=()),
     )
 

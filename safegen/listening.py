@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from detectors.base import Match
 from detectors.errors import DetectorError
+from registry.catalog import NewFingerprint
 from safegen.audio import Audio, load, sha256_file
 from safegen.config import Config
 from safegen.errors import InputError, SafegenError
+from safegen.kept import listen_for_keeps
 from safegen.policy import Fault
 from safegen.spectrogram import spectrogram_png
 
@@ -83,6 +85,7 @@ class Heard:
         findings: Of every ear; None if the file cannot be decoded.
         problem: Why it cannot be decoded, "" if it can.
         picture: A spectrogram as PNG, b"" if none was asked for.
+        kept: Of the sound, to compare it with works that come later.
     """
 
     path: Path
@@ -92,6 +95,7 @@ class Heard:
     findings: EarFindings | None
     problem: str
     picture: bytes
+    kept: tuple[NewFingerprint, ...] = ()
 
 
 def open_ears(config: Config) -> Ears:
@@ -144,6 +148,7 @@ def listen(path: Path, ears: Ears, *, with_picture: bool) -> Heard:
             return None
 
     matches = ask("catalog", lambda: ears.match(audio))
+    kept = ask("catalog", lambda: listen_for_keeps(audio))
     synthetic = ask("synthetic", lambda: ears.classify(audio))
     mark = ask("watermark", lambda: ears.detect(audio))
     root = ask("decoder_mark", lambda: ears.hear_root(audio))
@@ -164,6 +169,7 @@ def listen(path: Path, ears: Ears, *, with_picture: bool) -> Heard:
         findings=findings,
         problem="",
         picture=spectrogram_png(audio) if with_picture else b"",
+        kept=kept or (),
     )
 
 

@@ -15,9 +15,11 @@ import numpy as np
 
 from detectors.base import Match, WatermarkFinding
 from detectors.memorization import MemorizationFinding
+from registry.catalog import NewFingerprint
 from registry.releases import CheckRow, MatchRow, NewModel, NewOutput
 from safegen import watermark
 from safegen.generation.base import ModelFacts
+from safegen.kept import others_of, plain_of
 from safegen.policy import CheckResult, Decision, Policy
 
 WATERMARK_ALGORITHM: Final = "safegen-keyed-spread-spectrum-2"
@@ -102,8 +104,8 @@ class LicensedMatch:
         """Id of the license in force, "" if there is none."""
         return self.terms.license_id if self.terms else ""
 
-    def to_row(self) -> MatchRow:
-        """Give the registry's row."""
+    def to_row(self, *, rescan_log_index: int | None = None) -> MatchRow:
+        """Give the registry's row; of a match found later with the log entry that says so."""
         return MatchRow(
             work_id=self.match.work_id,
             engine=self.match.engine,
@@ -118,6 +120,7 @@ class LicensedMatch:
             license_id=self.license_id or None,
             votes=self.match.votes,
             error_rate=self.match.error_rate,
+            rescan_log_index=rescan_log_index,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -300,7 +303,7 @@ def row(
     finished: Finished | None,
     *,
     state: str,
-    fingerprint: bytes,
+    kept: Sequence[NewFingerprint],
     entry: bytes,
 ) -> NewOutput:
     """Give the registry's row of one output, with its checks and matches.
@@ -323,7 +326,8 @@ def row(
         seconds=item.seconds,
         watermark_payload=payload_hex(finished.payload) if finished else None,
         watermark_key_id=finished.key_id if finished else "",
-        fingerprint=fingerprint,
+        fingerprint=plain_of(kept),
+        other_fingerprints=others_of(kept),
         record=entry,
         log_index=UNLOGGED,
         checks=tuple(

@@ -26,6 +26,7 @@ from registry.releases import CheckRow, NewOutput
 from registry.screenings import find_screening
 from registry.session import Database
 from safegen.audio import sha256_file
+from safegen.kept import others_of, plain_of
 from safegen.licensing import licensed_matches
 from safegen.listening import Heard
 from safegen.policy import (
@@ -328,7 +329,8 @@ def _row(case: _Case, policy: Policy, at: datetime, entry: bytes, position: int)
         seconds=case.heard.seconds,
         watermark_payload=None,
         watermark_key_id="",
-        fingerprint=b"",
+        fingerprint=plain_of(case.heard.kept),
+        other_fingerprints=others_of(case.heard.kept),
         record=entry,
         log_index=position,
         checks=_checks(case),

@@ -28,6 +28,12 @@ _holder_option = click.option(
 )
 _since_option = click.option("--since", metavar="DAY|TIME", help="Made at this moment or later.")
 _until_option = click.option("--until", metavar="DAY|TIME", help="Made before this moment.")
+_as_of_option = click.option(
+    "--as-of",
+    "as_of",
+    metavar="DAY|TIME",
+    help="Answer with what was on record at this moment: outputs, shares, licenses, takedowns.",
+)
 
 
 @click.group()
@@ -53,8 +59,9 @@ def audit_command() -> None:
 
 @audit_command.command()
 @_holder_option
+@_as_of_option
 @format_option
-def works(holder: str | None, format_: str) -> None:
+def works(holder: str | None, as_of: str | None, format_: str) -> None:
     """List the works and how often outputs and uploads matched each.
 
     \b
@@ -68,7 +75,7 @@ def works(holder: str | None, format_: str) -> None:
     """
     from safegen import audit
 
-    with _opened(holder) as asked:
+    with _opened(holder, as_of) as asked:
         for found in audit.works(asked.session, asked.scope):
             row = found.to_json(asked.scope)
             counts = ", ".join(f"{count} {state}" for state, count in row["outputs"].items())
@@ -83,13 +90,20 @@ def works(holder: str | None, format_: str) -> None:
 @click.option("--work", "work_id", metavar="ID", help="Only matches of this work.")
 @_since_option
 @_until_option
+@_as_of_option
 @format_option
 def matches(
-    holder: str | None, work_id: str | None, since: str | None, until: str | None, format_: str
+    holder: str | None,
+    work_id: str | None,
+    since: str | None,
+    until: str | None,
+    as_of: str | None,
+    format_: str,
 ) -> None:
     """List released, blocked, quarantined and screened items that matched works.
 
-    Each with the seconds on both sides, license, policy, decision, record and proof.
+    Each with the seconds on both sides, license, policy, decision, record and proof;
+    also what `safegen catalog rescan` found later, with the entry that logged it.
 
     \b
     Exit status:
@@ -104,7 +118,7 @@ def matches(
     from safegen import audit
 
     window = _window(since, until)
-    with _opened(holder) as asked:
+    with _opened(holder, as_of) as asked:
         for found in audit.matches(
             asked.session, asked.log, asked.scope, window=window, work_id=work_id
         ):
@@ -115,8 +129,9 @@ def matches(
 @audit_command.command()
 @click.argument("record_id")
 @_holder_option
+@_as_of_option
 @format_option
-def record(record_id: str, holder: str | None, format_: str) -> None:
+def record(record_id: str, holder: str | None, as_of: str | None, format_: str) -> None:
     """Print everything about one record; its bytes are compared with the log.
 
     \b
@@ -133,11 +148,10 @@ def record(record_id: str, holder: str | None, format_: str) -> None:
 
     from safegen import audit
 
-    with _opened(holder) as asked:
+    with _opened(holder, as_of) as asked:
         found = audit.record(asked.session, asked.log, asked.scope, record_id)
         row = found.to_json(asked.scope)
-        position = found.proof.position
-        row["events"] = list(audit.later_events(asked.session, record_id, position))
+        row["events"] = list(audit.later_events(asked.session, found, as_of=asked.scope.as_of))
         row["checkpoint"] = found.proof.checkpoint.note
         if asked.scope.is_everything:
             row["checks"] = _checks(found)
@@ -227,10 +241,17 @@ def training(work_id: str, model_name: str | None, holder: str | None, format_: 
 )
 @_since_option
 @_until_option
+@_as_of_option
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
 @format_option
 def export(
-    holder: str, out: Path, since: str | None, until: str | None, overwrite: bool, format_: str
+    holder: str,
+    out: Path,
+    since: str | None,
+    until: str | None,
+    as_of: str | None,
+    overwrite: bool,
+    format_: str,
 ) -> None:
     """Write a rights-holder's matches to a file to hand over.
 
@@ -258,7 +279,7 @@ def export(
     if out.exists() and not overwrite:
         raise InputError(f"{out}: exists already", remedy="Add --overwrite to replace it.")
     window = _window(since, until)
-    with _opened(holder) as asked:
+    with _opened(holder, as_of) as asked:
         # All of it before the file is made: a broken proof must not leave half an export.
         found = tuple(audit.matches(asked.session, asked.log, asked.scope, window=window))
         if out.suffix == ".csv":
@@ -294,12 +315,13 @@ class _Asked:
 
 
 @contextmanager
-def _opened(holder: str | None) -> Iterator[_Asked]:
+def _opened(holder: str | None, as_of: str | None = None) -> Iterator[_Asked]:
     from registry import catalog, schema
     from registry.scope import AuditScope
     from safegen.provenance.keys import KeyStore
     from safegen.provenance.log import open_log
 
+    then = _moment("--as-of", as_of)
     settings = config()
     keys = KeyStore(settings.keys)
     database = schema.open_database(settings.database_url)
@@ -307,9 +329,9 @@ def _opened(holder: str | None) -> Iterator[_Asked]:
         log = open_log(database, keys)
         with database.read() as session:
             scope = (
-                AuditScope.everything()
+                AuditScope.everything(as_of=then)
                 if holder is None
-                else AuditScope.of(catalog.find_rights_holder(session, holder))
+                else AuditScope.of(catalog.find_rights_holder(session, holder), as_of=then)
             )
             yield _Asked(session=session, log=log, scope=scope)
     finally:
@@ -370,6 +392,7 @@ def _text(row: dict[str, Any]) -> str:
         f"{match['reference_start_seconds']:.1f}-{match['reference_end_seconds']:.1f} s of the "
         f"work, score {match['score']:.2f}, "
         + (f"license {match['license']['name']}" if match["license"] else "no license")
+        + (f", found later, entry {match['rescan']['log']['index']}" if match["rescan"] else "")
         for match in row["matches"]
     ]
     log = row["log"]

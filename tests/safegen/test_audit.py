@@ -390,7 +390,9 @@ def test_the_events_of_a_record_are_found_in_the_log(office: Office) -> None:
         office.log.append(session, [entry])
 
     with office.database.read() as session:
-        events = list(audit.later_events(session, record_id, 0))
+        everything = AuditScope.everything()
+        found = audit.record(session, office.log, everything, record_id)
+        events = list(audit.later_events(session, found, as_of=None))
 
     assert events == [{"type": "released", "time": "t", "index": 2}]
 

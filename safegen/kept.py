@@ -1,0 +1,118 @@
+"""What is kept of a judged sound, so that it can be compared with works that come later?
+
+Never the sound. Chromaprint's items from each of the query's shifts, because a work
+may be cut anywhere between two of them, and the landmarks that a query is heard by:
+0.4 kB a second together. The first row of items is the output's own fingerprint, by
+which its content is verified, and has its own place in the registry.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from detectors import constellations, evidence, fingerprint, landmarks
+from detectors.base import Match
+from detectors.chromaprint import (
+    ENGINE,
+    ITEM_SECONDS,
+    QUERY_SHIFTS,
+    SPAN_SECONDS,
+    Items,
+    from_blob,
+    items_of,
+    pcm,
+    to_blob,
+)
+from detectors.constellations import Query
+from detectors.landmarks import BINS, Landmarks
+from registry.catalog import NewFingerprint
+from safegen.audio import Audio
+from safegen.errors import IntegrityError
+from safegen.matching import ENGINES, LEAST_SECONDS, CatalogMatcher
+
+POINTS: Final = f"{landmarks.ENGINE}-points"
+"""Name under which the landmarks of an output are kept; they are points, not yet keys."""
+
+_SHIFTED: Final = tuple(f"{ENGINE}+{shift}" for shift in QUERY_SHIFTS[1:])
+_BIN_BITS: Final = 10
+_MOST_FRAMES: Final = 1 << (32 - _BIN_BITS)
+"""27 hours; what comes later in a sound is compared by its items only."""
+
+
+def listen_for_keeps(audio: Audio) -> tuple[NewFingerprint, ...]:
+    """Make what is kept of a sound; nothing of one that is too short to have an item.
+
+    Cost: about 5 ms a second of sound.
+    """
+    samples = pcm(audio.waveform, audio.sample_rate)
+    kept = [
+        NewFingerprint(engine=engine, items=to_blob(items))
+        for shift, engine in zip(QUERY_SHIFTS, (ENGINE, *_SHIFTED), strict=True)
+        if len(items := items_of(samples[shift:]))
+    ]
+    if kept:
+        points = points_to_blob(constellations.query_of(samples))
+        kept.append(NewFingerprint(engine=POINTS, items=points))
+    return tuple(kept)
+
+
+def plain_of(kept: Sequence[NewFingerprint]) -> bytes:
+    """Give the output's own fingerprint, b"" if nothing is kept."""
+    return next((each.items for each in kept if each.engine == ENGINE), b"")
+
+
+def others_of(kept: Sequence[NewFingerprint]) -> tuple[NewFingerprint, ...]:
+    """Give what is kept beside it."""
+    return tuple(each for each in kept if each.engine != ENGINE)
+
+
+def match_again(
+    matcher: CatalogMatcher, plain: bytes, others: Mapping[str, bytes]
+) -> tuple[Match, ...]:
+    """Find the works in force that a past sound quotes, as if it were heard today.
+
+    Outputs from before shifts and landmarks were kept are searched by their one row of
+    items, which finds less: nothing of music under speech.
+
+    Args:
+        matcher: Of the catalog.
+        plain: The output's own fingerprint, b"" if none was kept.
+        others: What was kept beside it, by name.
+    """
+    items = from_blob(plain)
+    if (len(items) - 1) * ITEM_SECONDS + SPAN_SECONDS < LEAST_SECONDS - ITEM_SECONDS:
+        return ()  # too short to be matched when it was judged, too
+    shifted = [from_blob(others[name]) if name in others else items for name in _SHIFTED]
+    queries: tuple[Items, ...] = (items, *shifted)
+    found = list(matcher.search(ENGINE, lambda index: fingerprint.find_matches(queries, index)))
+    if POINTS in others:
+        query = points_from_blob(others[POINTS])
+        found += matcher.search(
+            landmarks.ENGINE, lambda index: constellations.find_matches(query, index)
+        )
+    return evidence.merged(found, engines=len(ENGINES))
+
+
+def points_to_blob(query: Query) -> bytes:
+    """Write the length in frames, then each landmark's frame and bin in one number."""
+    points = query.landmarks.frames << _BIN_BITS | query.landmarks.bins
+    kept = points[query.landmarks.frames < _MOST_FRAMES]
+    return np.concatenate(([min(query.frames, _MOST_FRAMES)], kept)).astype("<u4").tobytes()
+
+
+def points_from_blob(blob: bytes) -> Query:
+    """Read what ``points_to_blob`` wrote.
+
+    Raises:
+        IntegrityError: If it did not write this.
+    """
+    if not blob or len(blob) % 4:
+        raise IntegrityError(f"{len(blob)} bytes are no kept landmarks")
+    numbers = np.frombuffer(blob, dtype="<u4").astype(np.int64)
+    count, frames, bins = int(numbers[0]), numbers[1:] >> _BIN_BITS, numbers[1:] % (1 << _BIN_BITS)
+    in_order = not (np.diff(numbers[1:]) <= 0).any()
+    in_range = not len(bins) or (int(bins.max()) < BINS and int(frames.max()) < count)
+    if not in_order or not in_range or count > _MOST_FRAMES:
+        raise IntegrityError("kept landmarks are out of order or range")
+    return Query(landmarks=Landmarks(frames=frames, bins=bins), frames=count)
