@@ -15,6 +15,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from sqlalchemy.orm import Session
+
 from registry import catalog
 from registry.catalog import NewFingerprint, NewWork
 from registry.errors import ConflictError, InvalidError
@@ -35,8 +37,8 @@ class Added:
     Attributes:
         created: False if the recording was in the catalog before.
         license_differs: It was there before, under other terms than declared now.
-        problem: Why it was not added, "" if it is in the catalog; ``work_id`` is
-            then empty.
+        work_id: Empty if it was not added, or not yet.
+        problem: Why it was not added, else "".
         size_bytes: Of the file, for progress.
     """
 
@@ -82,7 +84,9 @@ class Task(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
+class Job:
+    """A declaration on its way: ``result`` is there if nothing needs to be heard."""
+
     declaration: Declaration
     digest: str
     result: Added | None
@@ -145,10 +149,10 @@ def add(
         One ``Added`` for each declaration, in order.
     """
 
-    def todo() -> Iterator[Task[_Job]]:
+    def todo() -> Iterator[Task[Job]]:
         for declaration in declarations:
-            digest, result = _known(database, declaration, revive=revive)
-            job = _Job(declaration=declaration, digest=digest, result=result)
+            digest, result = known(database, declaration, revive=revive)
+            job = Job(declaration=declaration, digest=digest, result=result)
             yield Task(about=job, path=None if result else declaration.path)
 
     for task, heard in hear(todo(), jobs=jobs):
@@ -201,7 +205,7 @@ def total_bytes(declarations: Iterable[Declaration]) -> int:
     return sum(size_of(declaration.path) for declaration in declarations)
 
 
-def _known(
+def known(
     database: Database, declaration: Declaration, *, revive: bool
 ) -> tuple[str, Added | None]:
     """Hash a file, and skip listening if the catalog has it and nothing would change."""
@@ -209,7 +213,7 @@ def _known(
         digest = sha256_file(declaration.path)
     except OSError as error:
         problem = f"{declaration.path}: cannot be read ({error.strerror or error})"
-        return "", _failed(declaration, problem)
+        return "", failed(declaration, problem)
     with database.read() as session:
         work = catalog.find_by_sha256(session, digest)
     if work is None or (work.removed_at is not None and revive):
@@ -226,7 +230,7 @@ def _known(
     try:
         found = catalog.compare(work, new)
     except ConflictError as error:
-        return digest, _failed(declaration, str(error))
+        return digest, failed(declaration, str(error))
     return digest, Added(
         file=declaration.path,
         source=declaration.source,
@@ -281,7 +285,30 @@ def _store(
     revive: bool,
 ) -> Added:
     if heard.problem:
-        return _failed(declaration, heard.problem)
+        return failed(declaration, heard.problem)
+    with database.begin() as session:
+        return put(session, declaration, digest, heard, at=at, revive=revive)
+
+
+def put(
+    session: Session,
+    declaration: Declaration,
+    digest: str,
+    heard: Heard,
+    *,
+    at: datetime,
+    revive: bool,
+) -> Added:
+    """Add what was heard of one declaration; if it is refused, nothing of it stays behind.
+
+    Args:
+        session: A writer's.
+        declaration: What the file is.
+        digest: SHA-256 of its bytes.
+        heard: What it sounds like, without a problem.
+        at: Now, aware.
+        revive: Bring a removed work back.
+    """
     work = NewWork(
         title=declaration.title or heard.tags.title or name_of(declaration.path),
         artist=declaration.artist or heard.tags.artist,
@@ -296,11 +323,11 @@ def _store(
         source_name=one_line(declaration.path.name),
     )
     try:
-        with database.begin() as session:
+        with session.begin_nested():
             result = catalog.add_work(session, work, at=at, revive=revive)
             row = catalog.get_work(session, result.work_id)
     except (ConflictError, InvalidError) as error:
-        return _failed(declaration, str(error))
+        return failed(declaration, str(error))
     return Added(
         file=declaration.path,
         source=declaration.source,
@@ -316,7 +343,8 @@ def _store(
     )
 
 
-def _failed(declaration: Declaration, problem: str) -> Added:
+def failed(declaration: Declaration, problem: str) -> Added:
+    """Say why a declaration was not added; no problem says that it was only heard so far."""
     return Added(
         file=declaration.path,
         source=declaration.source,

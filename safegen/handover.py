@@ -35,6 +35,8 @@ from safegen.identifiers import parse_iswc, parse_musicbrainz_id
 
 MAX_REPEATS: Final = 500
 """Of one item in a work; a minute of one unchanging sound. Music has at most some dozens."""
+MAX_KEYS_PER_SECOND: Final = 100
+"""Of landmarks; works have 75 at most."""
 
 _BATCH: Final = 64
 _BATCH_BYTES: Final = 16 << 20
@@ -335,7 +337,7 @@ def _refuse_landmarks(blob: bytes, seconds: float) -> None:
     last = float(keyed.positions[-1]) * landmarks.FRAME_SECONDS if len(keyed.positions) else 0.0
     if last > seconds:
         raise InputError(f"landmarks: one is at {last:.1f} s of {seconds:g} s")
-    most = math.ceil((seconds + 1) * landmarks.WORK_RATE) * landmarks.WORK_TARGETS
+    most = math.ceil((seconds + 1) * MAX_KEYS_PER_SECOND)
     if len(keyed.keys) > most:
         raise InputError(f"landmarks: {len(keyed.keys)} keys in {seconds:g} s, limit {most}")
     _refuse_repeats("landmarks", keyed.keys)

@@ -277,7 +277,41 @@ def _import_table(
             f"{table}: {bad_lines} of {bad_lines + len(good)} lines are bad, nothing was added",
             remedy="Mend them, or leave --strict out to add the others.",
         )
+    if strict:
+        return _import_whole(table, good, jobs, revive=revive, format_=format_, quiet=quiet)
     return _ingest(good, bad_lines, jobs, revive=revive, format_=format_, quiet=quiet)
+
+
+def _import_whole(
+    table: Path,
+    declarations: Sequence["Declaration"],
+    jobs: int | None,
+    *,
+    revive: bool,
+    format_: str,
+    quiet: bool,
+) -> int:
+    import hashlib
+
+    from safegen.catalog import default_jobs, total_bytes
+    from safegen.whole_import import add_whole
+
+    folder = config().home / "imports"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = hashlib.sha256(str(table.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+
+    def rows(database: "Database") -> Iterator["Added"]:
+        return add_whole(
+            database,
+            declarations,
+            stage=folder / f"{name}.sfp",
+            now=lambda: datetime.now(UTC),
+            jobs=jobs or default_jobs(len(declarations)),
+            revive=revive,
+        )
+
+    size = total_bytes(declarations)
+    return _show(rows, size, bad=0, is_late=True, format_=format_, quiet=quiet)
 
 
 def _import_fingerprints(
@@ -442,6 +476,9 @@ def _show(
             progress("Adding", size_bytes, quiet=quiet) as advance,
         ):
             for row in add_to(database):
+                advance(row.size_bytes)
+                if not row.work_id and not row.problem:
+                    continue  # heard, not added yet
                 if row.problem:
                     failed += 1
                     name = "" if row.source == str(row.file) else f"{row.source}: "
@@ -455,7 +492,6 @@ def _show(
                     kept.append(row)
                 else:
                     emit(_added_json(row), _added_text(row), format_)
-                advance(row.size_bytes)
     finally:
         problems.finish()
     for row in kept:

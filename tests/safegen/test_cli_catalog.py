@@ -499,3 +499,89 @@ def test_progress_tells_the_pace() -> None:
 
     assert pace(0, 0.0) == ""
     assert pace(30, 4.0) == "30 works, 7.5 works/s"
+
+
+STRICT_LINES = (
+    "file,rights_holder,license",
+    "guitar.ogg,Acme,X",
+    "more/tabla.ogg,Acme,X",
+    "broken.wav,Acme,X",
+)
+
+
+def test_a_strict_import_adds_nothing_if_a_recording_is_bad(
+    run: Run, music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (music / "broken.wav").write_bytes(b"this is not sound")
+    table = write_csv(music, *STRICT_LINES)
+    broken = run("catalog", "import", table, "--strict", "--format", "jsonl")
+    listed = rows(run("catalog", "list", "--format", "jsonl"))
+    # Mended, the import hears only what was bad.
+    tagged(music / "broken.wav", seed=3)
+    heard = counted(monkeypatch)
+    mended = run("catalog", "import", table, "--strict", "--format", "jsonl")
+    again = run("catalog", "import", table, "--strict", "--format", "jsonl")
+
+    assert (broken.exit_code, broken.stdout, listed) == (2, "", [])
+    assert "works.csv:4: " in broken.stderr
+    assert "1 of 3 recordings are bad, nothing was added" in broken.stderr
+    assert mended.exit_code == 0, mended.output
+    assert heard == ["broken.wav"]
+    assert [Path(row["file"]).name for row in rows(mended)] == [
+        "guitar.ogg",
+        "tabla.ogg",
+        "broken.wav",
+    ]
+    assert all(row["created"] for row in rows(mended))
+    assert [row["created"] for row in rows(again)] == [False] * 3
+
+
+def test_a_strict_import_adds_nothing_if_somebody_else_holds_a_recording(
+    run: Run, music: Path
+) -> None:
+    run("catalog", "add", music / "more" / "tabla.ogg", "--rights-holder", "Zed", "--license", "X")
+    table = write_csv(music, *STRICT_LINES[:3])
+    result = run("catalog", "import", table, "--strict")
+
+    assert result.exit_code == 2
+    assert "Settle who holds it" in result.stderr
+    assert len(rows(run("catalog", "list", "--format", "jsonl"))) == 1
+
+
+def test_a_strict_import_takes_one_recording_on_two_lines_once(run: Run, music: Path) -> None:
+    table = write_csv(music, *STRICT_LINES[:2], "guitar.ogg,Acme,X", "guitar.ogg,Acme,Y")
+    result = run("catalog", "import", table, "--strict", "--format", "jsonl")
+
+    assert [row["created"] for row in rows(result)] == [True, False, False]
+    assert [row["license_differs"] for row in rows(result)] == [False, False, True]
+
+
+def test_an_interrupted_strict_import_goes_on_where_it_was(
+    run: Run, music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = write_csv(music, *STRICT_LINES[:3], "tagged.flac,Acme,X")
+    heard = counted(monkeypatch, stop_at=2)
+    broken = run("catalog", "import", table, "--strict", "--jobs", "1")
+    listed = rows(run("catalog", "list", "--format", "jsonl"))
+    again = run("catalog", "import", table, "--strict", "--jobs", "1")
+
+    assert (broken.exit_code, listed) == (1, [])
+    assert again.exit_code == 0, again.output
+    assert heard == ["guitar.ogg", "tabla.ogg", "tabla.ogg", "tagged.flac"]
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, *, stop_at: int = 0) -> list[str]:
+    """Note which files are heard; the one of this number is interrupted."""
+    import safegen.catalog
+
+    listen = safegen.catalog._listen
+    heard: list[str] = []
+
+    def noted(path: Path) -> object:
+        heard.append(path.name)
+        if len(heard) == stop_at:
+            raise KeyboardInterrupt
+        return listen(path)
+
+    monkeypatch.setattr("safegen.catalog._listen", noted)
+    return heard
