@@ -37,7 +37,9 @@ class Match:
     Attributes:
         work_id: Id of the work in whichever memory was searched.
         engine: "chromaprint", "landmarks", ...
-        score: Agreement in [0, 1]; for Chromaprint 1 - 2 * bit error rate.
+        score: Agreement in [0, 1]; for Chromaprint 1 - 2 * bit error rate, for landmarks
+            s / (s + 40) where s is the evidence in nats: 0.5 is what one of 40 searches of
+            unrelated music finds by chance, 0.6 the least that is reported.
         p_value: Chance of so good a match with no relation at all, after
             correction for everything that was tried.
         semitones: Transposition of the query against the work, 0 if untested.

@@ -3,8 +3,8 @@
 Each engine hears the same quotation in its own way: Chromaprint by bits, landmarks by
 peaks. What they say of one work at one place is one match: the stronger engine's
 statement, over all the seconds that either has heard. Two engines that agree are no two
-witnesses, for both heard the same sound, so the chance is the smaller one, doubled for
-having asked twice.
+witnesses, for both heard the same sound, so the chance is the smaller one, corrected for
+every question that was asked.
 
 What this module does not do: hear, or judge what a match means (the policy).
 """
@@ -20,20 +20,20 @@ _NEAR_SECONDS: Final = 2.0
 _LEAST_OVERLAP: Final = 0.5
 
 
-def merged(matches: Iterable[Match], *, engines: int) -> tuple[Match, ...]:
+def merged(matches: Iterable[Match], *, tried: int) -> tuple[Match, ...]:
     """Make one match of all that lie on one stretch of one work.
 
     Args:
         matches: Of all engines, in any order.
-        engines: How many engines were asked, whether or not they found anything; each
-            chance is multiplied by it.
+        tried: How many questions were asked, of all engines and in all variants, whether or
+            not they found anything; each chance is multiplied by it.
 
     Returns:
         Strongest first: by chance, then by score; ties by work and place.
     """
     kept: list[Match] = []
     for match in sorted(matches, key=_rank):
-        corrected = replace(match, p_value=min(1.0, match.p_value * engines))
+        corrected = replace(match, p_value=min(1.0, match.p_value * tried))
         for number, other in enumerate(kept):
             if other.work_id != match.work_id or _overlap(other, match) < _LEAST_OVERLAP:
                 continue

@@ -4,7 +4,7 @@ A landmark is a local maximum of the spectrogram: loud against its surroundings,
 therefore still there when the sound is filtered, played through a loudspeaker or
 spoken over. Three landmarks within a second make a key: the first one's frequency,
 and how far the other two are from it in pitch and time. Works keep 25 landmarks a
-second and three keys for each; a query is heard three times as densely, because what
+second and three keys for each; a query is heard six times as densely, because what
 was laid over the music brings landmarks of its own.
 
 Keys of three points instead of the usual two: with two, a query of ten seconds meets
@@ -39,19 +39,14 @@ HOP: Final = 256
 FRAME_SECONDS: Final = HOP / SAMPLE_RATE
 CENTER_SECONDS: Final = FRAME / 2 / SAMPLE_RATE
 """A landmark of frame 0 sounds this long after the beginning."""
-WORK_RATE: Final = 25
-"""Landmarks kept of a second of a work, at most."""
-QUERY_RATE: Final = 75
-WORK_TARGETS: Final = 3
-QUERY_TARGETS: Final = 8
 BINS: Final = 745
+WORK_TARGETS: Final = 3
+"""How many of the next landmarks in reach are combined with each."""
 MAX_FRAMES: Final = 1 << 24
 """4.5 days of sound; a blob that names a later frame is damaged."""
 
 _EDGES_HZ: Final = (150, 500, 1000, 1600, 2500, 4000)
 """Every band has the same share of the landmarks, so that no filter takes all of them."""
-_REACH_FRAMES: Final = 4
-_REACH_BINS: Final = 3
 _AROUND_FRAMES: Final = 48
 _AROUND_BINS: Final = 64
 _LEAST_DB: Final = -90.0
@@ -62,7 +57,7 @@ _CHUNK: Final = 60 * _BLOCK
 _MARGIN: Final = 64
 _ZONE_FRAMES: Final = 44
 _ZONE_BINS: Final = 79
-_NEIGHBORS: Final = 96
+_NEIGHBORS: Final = 192
 _STEP_FRAMES: Final = 3
 _STEPS: Final = _ZONE_FRAMES // _STEP_FRAMES + 1
 _SPREAD: Final = 2 * _ZONE_BINS + 1
@@ -78,10 +73,36 @@ class Landmarks:
     Attributes:
         frames: Shape (n,), rising, one every ``FRAME_SECONDS``.
         bins: Shape (n,), in [0, BINS).
+        ranks: Shape (n,), 0 for the most prominent one of its second and band.
     """
 
     frames: Numbers
     bins: Numbers
+    ranks: Numbers
+
+    def strongest(self, rate: int) -> "Landmarks":
+        """Give the most prominent ones, ``rate`` a second at most."""
+        kept = self.ranks < -(-rate // (len(_EDGES_HZ) - 1))
+        return Landmarks(frames=self.frames[kept], bins=self.bins[kept], ranks=self.ranks[kept])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Density:
+    """How many landmarks are told apart.
+
+    Attributes:
+        rate: Most landmarks in a second.
+        reach_frames: A landmark is the highest point within so many frames
+        reach_bins: and so many bins around it.
+    """
+
+    rate: int
+    reach_frames: int
+    reach_bins: int
+
+
+WORK: Final = Density(rate=25, reach_frames=4, reach_bins=3)
+QUERY: Final = Density(rate=150, reach_frames=2, reach_bins=2)
 
 
 def fingerprint_of(samples: Pcm) -> Keyed:
@@ -93,37 +114,38 @@ def fingerprint_of(samples: Pcm) -> Keyed:
     Returns:
         Sorted by frame, then key; empty for silence and for less than half a second.
     """
-    return keys_of(landmarks_of(samples, rate=WORK_RATE), targets=WORK_TARGETS)
+    return keys_of(landmarks_of(samples, WORK), targets=WORK_TARGETS)
 
 
-def landmarks_of(samples: Pcm, *, rate: int) -> Landmarks:
+def landmarks_of(samples: Pcm, density: Density) -> Landmarks:
     """Find the landmarks of 16-bit mono sound at 11,025 Hz.
 
     Args:
         samples: Shape (n,).
-        rate: Most landmarks in a second.
+        density: ``WORK`` or ``QUERY``.
 
     Cost: about 1 ms for a second of sound, of which an hour needs no more memory than
     a minute.
     """
     count = max(0, (len(samples) - FRAME) // HOP + 1)
     found = [
-        _chunk(samples, start, min(count, start + _CHUNK), count, rate)
+        _chunk(samples, start, min(count, start + _CHUNK), count, density)
         for start in range(0, count, _CHUNK)
     ]
     nothing = np.zeros(0, np.int64)
     return Landmarks(
         frames=np.concatenate([nothing, *(one.frames for one in found)]),
         bins=np.concatenate([nothing, *(one.bins for one in found)]),
+        ranks=np.concatenate([nothing, *(one.ranks for one in found)]),
     )
 
 
-def _chunk(samples: Pcm, start: int, stop: int, count: int, rate: int) -> Landmarks:
+def _chunk(samples: Pcm, start: int, stop: int, count: int, density: Density) -> Landmarks:
     """Find the landmarks of the frames from ``start`` to ``stop``."""
     first, last = max(0, start - _MARGIN), min(count, stop + _MARGIN)
     level = _levels(samples[first * HOP : (last - 1) * HOP + FRAME])
-    highest = _running(level, np.maximum, 0, 2 * _REACH_FRAMES + 1)
-    highest = _running(highest, np.maximum, 1, 2 * _REACH_BINS + 1)
+    highest = _running(level, np.maximum, 0, 2 * density.reach_frames + 1)
+    highest = _running(highest, np.maximum, 1, 2 * density.reach_bins + 1)
     edges = [round(hz * FRAME / SAMPLE_RATE) for hz in _EDGES_HZ]
     is_highest = (level == highest) & (level > _LEAST_DB)
     is_highest[:, : edges[0]] = False
@@ -138,10 +160,15 @@ def _chunk(samples: Pcm, start: int, stop: int, count: int, rate: int) -> Landma
     cell = (frames + first) // _BLOCK * len(edges) + np.searchsorted(edges, bins, side="right")
     order = np.lexsort((-prominence, cell))
     ranked = cell[order]
-    rank = np.arange(len(ranked)) - np.searchsorted(ranked, ranked, side="left")
-    share = -(-rate // (len(edges) - 1))
-    kept = np.sort(order[(rank < share) & (prominence[order] > _LEAST_PROMINENCE_DB)])
-    return Landmarks(frames=frames[kept].astype(np.int64) + first, bins=bins[kept].astype(np.int64))
+    ranks = np.zeros(len(order), np.int64)
+    ranks[order] = np.arange(len(ranked)) - np.searchsorted(ranked, ranked, side="left")
+    share = -(-density.rate // (len(edges) - 1))
+    kept = (ranks < share) & (prominence > _LEAST_PROMINENCE_DB)
+    return Landmarks(
+        frames=frames[kept].astype(np.int64) + first,
+        bins=bins[kept].astype(np.int64),
+        ranks=ranks[kept],
+    )
 
 
 def _levels(samples: Pcm) -> Floats:
@@ -188,11 +215,10 @@ def keys_of(landmarks: Landmarks, *, targets: int, is_query: bool = False) -> Ke
     Args:
         landmarks: What was heard.
         targets: How many of the next landmarks in reach are combined with each.
-        is_query: Also take the neighboring time steps, which a shift within a hop reaches.
+        is_query: Sort by key, since what is looked up in order is looked up faster.
 
     Returns:
-        Each key once for a frame; a work's by frame and key, a query's by key and frame,
-        since what is looked up in order is looked up faster.
+        Each key once for a frame; a work's by frame and key, a query's by key and frame.
     """
     frames, bins = landmarks.frames, landmarks.bins
     one, two = np.triu_indices(targets, 1)
@@ -206,13 +232,8 @@ def keys_of(landmarks: Landmarks, *, targets: int, is_query: bool = False) -> Ke
         near, far = reached[row, one[pair]], reached[row, two[pair]]
         later = frames[near] - frames[anchor], frames[far] - frames[anchor]
         higher = bins[near] - bins[anchor], bins[far] - bins[anchor]
-        shifts = (-1, 1) if is_query else (0,)
-        for shift_near in shifts:
-            for shift_far in shifts:
-                keys.append(
-                    _packed(bins[anchor], higher, (later[0] + shift_near, later[1] + shift_far))
-                )
-                places.append(frames[anchor].astype(np.uint32))
+        keys.append(_packed(bins[anchor], higher, later))
+        places.append(frames[anchor].astype(np.uint32))
     major, minor = np.concatenate(places), np.concatenate(keys)
     if is_query:
         major, minor = minor, major

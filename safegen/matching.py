@@ -10,18 +10,27 @@ newest change number at every call and refreshed when that moved.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from detectors import chromaprint, constellations, evidence, fingerprint, landmarks
+from detectors import (
+    chromaprint,
+    constellations,
+    evidence,
+    fingerprint,
+    landmarks,
+    transposition,
+)
 from detectors.base import Match
-from detectors.chromaprint import ENGINE, QUERY_SHIFTS, SILENCE, Pcm, items_of, pcm
+from detectors.chromaprint import ENGINE, QUERY_SHIFTS, SILENCE, Items, items_of, pcm
+from detectors.constellations import LandmarkRule, Query
 from detectors.errors import DetectorError
 from detectors.fingerprint import KEY_MASK, Rule
+from detectors.transposition import VARIANTS
 from registry.catalog import NewFingerprint
 from registry.index import CatalogIndex, IndexKeeper
 from registry.index_source import Engine
@@ -90,8 +99,13 @@ class CatalogMatcher:
             for name, engine in ENGINES.items()
         }
 
-    def match(self, audio: Audio) -> tuple[Match, ...]:
+    def match(self, audio: Audio, *, deep: bool = False) -> tuple[Match, ...]:
         """Find the stretches that quote a work in force, strongest first.
+
+        Args:
+            audio: The sound.
+            deep: Also look for copies that were retuned by up to six semitones or sped up
+                or slowed down by up to a tenth; takes some fifty times as long.
 
         Raises:
             DetectorError: If the sound is shorter than ``LEAST_SECONDS``, which is too
@@ -104,20 +118,30 @@ class CatalogMatcher:
             )
             raise DetectorError(msg)
         samples = pcm(audio.waveform, audio.sample_rate)
-        found = [*self._by_items(samples), *self._by_landmarks(samples)]
-        return evidence.merged(found, engines=len(ENGINES))
-
-    def _by_items(self, samples: Pcm) -> tuple[Match, ...]:
+        variants = VARIANTS if deep else ()
+        tried = 1 + len(variants)
         queries = tuple(items_of(samples[shift:]) for shift in QUERY_SHIFTS)
-        return self.search(
-            ENGINE, lambda index: fingerprint.find_matches(queries, index, rule=self._rule)
-        )
+        found = list(self._compared(queries, constellations.query_of(samples), tried))
+        for variant in variants:
+            retuned = transposition.retuned(samples, variant)
+            queries = transposition.items(retuned, variant)
+            matches = self._compared(queries, transposition.constellation(retuned, variant), tried)
+            found += [transposition.told(match, variant) for match in matches]
+        return evidence.merged(found, tried=tried * len(ENGINES))
 
-    def _by_landmarks(self, samples: Pcm) -> tuple[Match, ...]:
-        query = constellations.query_of(samples)
-        return self.search(
-            landmarks.ENGINE, lambda index: constellations.find_matches(query, index)
+    def _compared(self, queries: tuple[Items, ...], query: Query, tried: int) -> tuple[Match, ...]:
+        """Ask both engines, each with limits that allow for ``tried`` variants."""
+        items_rule, landmarks_rule = self._rule or Rule(), LandmarkRule()
+        items_rule = replace(items_rule, max_p_value=items_rule.max_p_value / tried)
+        landmarks_rule = replace(landmarks_rule, max_p_value=landmarks_rule.max_p_value / tried)
+        by_items = self.search(
+            ENGINE, lambda index: fingerprint.find_matches(queries, index, rule=items_rule)
         )
+        by_landmarks = self.search(
+            landmarks.ENGINE,
+            lambda index: constellations.find_matches(query, index, rule=landmarks_rule),
+        )
+        return by_items + by_landmarks
 
     def search(self, engine: str, question: Callable[[CatalogIndex], Answer]) -> Answer:
         """Ask the index of the works in force now; damage is mended and the question repeated.
