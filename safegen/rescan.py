@@ -52,6 +52,11 @@ class Finding:
     body: Mapping[str, Any]
     position: int
 
+    @property
+    def is_licensed(self) -> bool:
+        """Whether a license covered every stretch when the output was made."""
+        return all(match["license_id"] for match in self.body["matches"])
+
     def to_json(self) -> dict[str, Any]:
         """Give the object that ``catalog rescan`` prints."""
         names = ("record_id", "kind", "work_id", "title", "rights_holder", "catalog", "matches")

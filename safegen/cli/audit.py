@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from safegen.cli.options import config, emit, format_option
+from safegen.cli.options import config, emit, format_option, moment
 from safegen.errors import InputError
 
 if TYPE_CHECKING:
@@ -321,7 +320,7 @@ def _opened(holder: str | None, as_of: str | None = None) -> Iterator[_Asked]:
     from safegen.provenance.keys import KeyStore
     from safegen.provenance.log import open_log
 
-    then = _moment("--as-of", as_of)
+    then = moment("--as-of", as_of)
     settings = config()
     keys = KeyStore(settings.keys)
     database = schema.open_database(settings.database_url)
@@ -341,26 +340,10 @@ def _opened(holder: str | None, as_of: str | None = None) -> Iterator[_Asked]:
 def _window(since: str | None, until: str | None) -> "Window":
     from safegen.audit import Window
 
-    window = Window(since=_moment("--since", since), until=_moment("--until", until))
+    window = Window(since=moment("--since", since), until=moment("--until", until))
     if window.since and window.until and window.until <= window.since:
         raise InputError(f"--until {until} is not after --since {since}", remedy="Swap them.")
     return window
-
-
-def _moment(option: str, text: str | None) -> datetime | None:
-    """Read a day (midnight UTC) or a time with its zone."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InputError(
-            f"{option} {text!r} is neither a day nor a time",
-            remedy="Write 2026-11-21, or 2026-11-21T12:00Z.",
-        ) from error
-    if moment.tzinfo is None and len(text) > len("2026-11-21"):
-        raise InputError(f"{option} {text!r} has no time zone", remedy="Write 2026-11-21T12:00Z.")
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def _checks(found: "AuditedOutput") -> list[dict[str, Any]]:

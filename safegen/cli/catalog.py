@@ -15,8 +15,10 @@ from safegen.cli.catalog_in import (
     license_options,
     progress,
 )
-from safegen.cli.options import config, emit, format_option, quiet_option
+from safegen.cli.options import config, emit, format_option, moment, quiet_option
+from safegen.cli.reassign import reassign
 from safegen.cli.reindex import reindex
+from safegen.cli.rescan import rescan
 from safegen.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def catalog_command() -> None:
     """
 
 
-for _command in (add, import_, fingerprint, reindex):
+for _command in (add, import_, fingerprint, reassign, reindex, rescan):
     catalog_command.add_command(_command)
 
 
@@ -77,24 +79,39 @@ def list_(rights_holder: str, removed: bool, format_: str) -> None:
 
 @catalog_command.command()
 @click.argument("work_id", metavar="WORK_ID")
+@click.option(
+    "--as-of",
+    metavar="DAY|TIME",
+    help="Show what was on record at this moment. [default: now]",
+)
 @format_option
-def show(work_id: str, format_: str) -> None:
-    """Show one work with its rights and licenses.
+def show(work_id: str, as_of: str | None, format_: str) -> None:
+    """Show one work with its rights and licenses, now or at an earlier moment.
 
     \b
     Exit status:
       0  shown
-      1  no such work
+      1  no such work, or it was not in the catalog yet
+      2  --as-of is neither a day nor a time
 
     \b
     Example:
-      safegen catalog show e535483f-ddbc-5a44-a2d6-03da1f58548b
+      safegen catalog show e535483f-ddbc-5a44-a2d6-03da1f58548b --as-of 2026-10-31
     """
     from registry import catalog, schema
+    from registry.licensing import holds
 
+    then = moment("--as-of", as_of)
     with schema.open_database(config().database_url) as database, database.read() as session:
-        work = catalog.get_work(session, work_id)
-    emit(_work_json(work), _work_page(work), format_)
+        work = catalog.get_work(session, work_id, as_of=then)
+    at = then or datetime.now(UTC)
+    in_force = [row for row in work.licenses if holds(at, row.valid_from, row.valid_until)]
+    row = _work_json(work) | {
+        "as_of": _time(at),
+        "licenses_in_force": [license_.license_id for license_ in in_force],
+    }
+    names = ", ".join(license_.name for license_ in in_force) or "no license"
+    emit(row, f"{_work_page(work)}\n{'in force':<8} {names} at {_time(at)}", format_)
 
 
 @catalog_command.command()

@@ -3,12 +3,14 @@
 import json
 import os
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from safegen.config import Config, from_environment
+from safegen.errors import InputError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -67,3 +69,23 @@ def json_line(row: Mapping[str, Any]) -> str:
 def emit(row: Mapping[str, Any], text: str, format_: str) -> None:
     """Print one result on stdout, as JSON or as the text made for people."""
     click.echo(json_line(row) if format_ == "jsonl" else text)
+
+
+def moment(option: str, text: str | None) -> datetime | None:
+    """Read a day (midnight UTC) or a time with its zone.
+
+    Raises:
+        InputError: If it is neither; the message names the option.
+    """
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(
+            f"{option} {text!r} is neither a day nor a time",
+            remedy="Write 2026-11-21, or 2026-11-21T12:00Z.",
+        ) from error
+    if found.tzinfo is None and len(text) > len("2026-11-21"):
+        raise InputError(f"{option} {text!r} has no time zone", remedy="Write 2026-11-21T12:00Z.")
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
