@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from detectors import chromaprint, constellations, evidence, fingerprint, landmarks
+from detectors import chromaprint, constellations, fingerprint, landmarks
 from detectors.base import Match
 from registry import catalog
 from registry.catalog import WorkRow
@@ -106,7 +106,7 @@ def find_duplicates(database: Database, *, index_folder: Path | None = None) -> 
                 if (row := catalog.get_fingerprint(session, work_id, engine)) is not None
             }
         shared: dict[str, list[Match]] = {}
-        for match in evidence.merged(_matches(matcher, heard), engines=len(ENGINES)):
+        for match in _matches(matcher, heard):
             # A work added meanwhile is compared in the next run.
             if match.work_id != work_id and match.work_id in works:
                 shared.setdefault(match.work_id, []).append(match)
@@ -169,7 +169,11 @@ def _query(blob: bytes) -> constellations.Query:
     keyed = landmarks.from_blob(blob)
     places = keyed.positions.astype(np.int64) * landmarks.BINS + landmarks.bin_of(keyed.keys)
     places = np.unique(places)
-    found = landmarks.Landmarks(frames=places // landmarks.BINS, bins=places % landmarks.BINS)
+    found = landmarks.Landmarks(
+        frames=places // landmarks.BINS,
+        bins=places % landmarks.BINS,
+        ranks=np.zeros_like(places),  # all that is kept of a work is prominent
+    )
     return constellations.Query(
         landmarks=found, frames=int(found.frames[-1]) + 1 if len(places) else 0
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import struct
 import tracemalloc
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from registry.catalog import NewFingerprint
 from safegen import exchange
 from safegen.errors import InputError
 from safegen.exchange import Entry, Writer, entries, read, read_head
+from safegen.handover import MAX_REPEATS
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 ENGINES = ("chromaprint", "landmarks")
@@ -393,3 +395,20 @@ def test_memory_stays_bounded_whatever_a_file_claims(good: bytes, tmp_path: Path
 
     assert len(found) == 5
     assert peak < 2.5 * exchange.MAX_BLOBS
+
+
+def test_the_manual_names_the_limits_and_fields() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "sfp.md").read_text(encoding="utf-8")
+    fields = manual.partition("### The JSON of an entry")[2].partition("Text has")[0]
+
+    for limit in (
+        exchange.MAX_HEAD,
+        exchange.MAX_JSON,
+        exchange.MAX_BLOBS,
+        exchange.MAX_ENTRIES,
+        exchange.MAX_TEXT,
+    ):
+        assert f"{limit:,}" in manual
+    assert re.findall(r"^\| `(\w+)` \|", fields, re.MULTILINE) == list(FIELDS)
+    assert " ".join(f"{byte:02X}" for byte in exchange.MAGIC) in manual
+    assert f"more\nthan {MAX_REPEATS} times" in manual

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -240,3 +241,10 @@ def test_any_bytes_are_a_table_or_refused(folder: Path, data: bytes) -> None:
         return
 
     assert all(isinstance(each, Declaration | BadCell) for each in found)
+
+
+def test_the_manual_lists_the_columns_in_their_order() -> None:
+    manual = (ROOT / "docs" / "catalog.md").read_text(encoding="utf-8")
+    table = manual.partition("## The table")[2].partition("In `ipi`")[0]
+
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(COLUMNS)
