@@ -145,8 +145,7 @@ def remove_others(folder: Path, *manifests: Manifest | None) -> None:
     """Delete the segments that no manifest names; for who holds the lock."""
     named = {row.file for manifest in manifests if manifest for row in manifest.segments}
     for path in folder.iterdir():
-        is_ours = bool(_SEGMENT.fullmatch(path.name.removesuffix(".new"))) or path.suffix == ".new"
-        if is_ours and path.name not in named:
+        if _SEGMENT.fullmatch(path.name) and path.name not in named:
             path.unlink(missing_ok=True)
 
 
@@ -169,6 +168,8 @@ def writing(folder: Path, *, wait: bool) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
+        for partly in folder.glob("*.new"):  # left by a process that died while it wrote
+            partly.unlink(missing_ok=True)
         yield True
     finally:
         os.close(handle)

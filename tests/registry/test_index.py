@@ -363,6 +363,9 @@ def test_a_process_killed_while_it_writes_leaves_a_whole_index(
 
     assert status == 9
     assert after == before or point == "unlink"
+    with index_folder.writing(on_disk, wait=False) as is_held:
+        assert is_held
+        assert list(on_disk.glob("*.new")) == []
     assert len(works_with(fresh.current(), 9)) == 4
     assert added in works_with(fresh.current(), 9)
 
