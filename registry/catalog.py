@@ -228,6 +228,9 @@ def add_work(session: Session, work: NewWork, *, at: datetime, revive: bool = Fa
         revive: Bring a removed work back under its old id, with the shares and licenses
             given here in place of the old ones.
 
+    A work that is there learns the fingerprints of engines that had not heard it, so that a
+    catalog from before there was an engine is completed by adding its files again.
+
     Raises:
         InvalidError: If a value has the wrong form.
         ConflictError: If the recording is there under other rights-holders, or was
@@ -239,7 +242,11 @@ def add_work(session: Session, work: NewWork, *, at: datetime, revive: bool = Fa
         return _insert(session, work, at)
     row = _rows(session, [found])[0]
     if found.removed_at is None or not revive:
-        return compare(row, work)
+        result = compare(row, work)
+        if _complete(session, found.id, work.fingerprints):
+            _log_change(session, "added", found.id, at)
+        return result
+    _complete(session, found.id, work.fingerprints)
     _refuse_other_holders(row, work)
     found.removed_at = None
     relicense(session, found.id, work.licenses, at=at)
@@ -405,6 +412,13 @@ def get_fingerprint(session: Session, work_id: str, engine: str) -> FingerprintR
     return None if items is None else FingerprintRow(work_id=work_id, engine=engine, items=items)
 
 
+def engines_of(session: Session, work_id: str) -> frozenset[str]:
+    """Name the engines that have heard a work."""
+    return frozenset(
+        session.scalars(select(Fingerprint.engine).where(Fingerprint.work_id == work_id))
+    )
+
+
 def last_change(session: Session) -> int:
     """Number of the newest catalog change, 0 for an empty catalog."""
     return int(session.scalar(select(func.max(CatalogChange.sequence))) or 0)
@@ -522,6 +536,16 @@ def _insert(session: Session, new: NewWork, at: datetime) -> AddedWork:
     _log_change(session, "added", work_id, at)
     session.flush()
     return AddedWork(work_id=work_id, created=True)
+
+
+def _complete(session: Session, work_id: str, prints: tuple[NewFingerprint, ...]) -> bool:
+    """Store the fingerprints of engines that had not heard the work; False if there are none."""
+    known = engines_of(session, work_id)
+    missing = [print_ for print_ in prints if print_.engine not in known]
+    for print_ in missing:
+        session.add(Fingerprint(work_id=work_id, engine=print_.engine, items=print_.items))
+    session.flush()
+    return bool(missing)
 
 
 def _insert_rights(

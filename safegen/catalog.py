@@ -216,8 +216,11 @@ def known(
         return "", failed(declaration, problem)
     with database.read() as session:
         work = catalog.find_by_sha256(session, digest)
+        heard_by = catalog.engines_of(session, work.work_id) if work else frozenset()
     if work is None or (work.removed_at is not None and revive):
         return digest, None
+    if work.removed_at is None and not heard_by.issuperset(ENGINES):
+        return digest, None  # a catalog from before there was this engine
     new = NewWork(
         title=work.title,
         rights=declaration.terms.rights,

@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
+from safegen.catalog import Heard
 from safegen.cli import main
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -114,6 +116,31 @@ def test_adding_again_changes_nothing_and_decodes_nothing(
     assert again.exit_code == 0, again.output
     assert [row["created"] for row in rows(again)] == [False] * 3
     assert [row["work_id"] for row in rows(again)] == [row["work_id"] for row in first]
+
+
+def test_adding_again_completes_a_work_that_an_engine_has_not_heard(
+    run: Run, music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import safegen.catalog
+
+    listen = safegen.catalog._listen
+
+    def with_one_engine(path: Path) -> Heard:
+        heard = listen(path)
+        return replace(heard, fingerprints=heard.fingerprints[:1])
+
+    monkeypatch.setattr("safegen.catalog._listen", with_one_engine)
+    (first,) = rows(run("catalog", "add", music / "guitar.ogg", *TERMS, "--format", "jsonl"))
+    monkeypatch.setattr("safegen.catalog._listen", listen)
+    (again,) = rows(run("catalog", "add", music / "guitar.ogg", *TERMS, "--format", "jsonl"))
+    stranger = run("catalog", "add", music / "guitar.ogg", "--rights-holder", "Zed", *TERMS[2:])
+    counts = rows(run("catalog", "stats", "--format", "jsonl"))[0]
+
+    assert (first["created"], again["created"]) == (True, False)
+    assert again["work_id"] == first["work_id"]
+    assert counts["fingerprints"] == len(safegen.catalog.ENGINES)
+    assert counts["last_change"] == 2
+    assert stranger.exit_code == 2
 
 
 def test_an_interrupted_import_is_finished_by_repeating_it(
