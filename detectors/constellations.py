@@ -299,8 +299,8 @@ class _Sky:
         by_luck = np.clip(per_frame[:, np.newaxis] * per_bin, _LEAST_PROB, _MOST_PROB)
         lost = np.float32(_LOSS_WEIGHT) * np.log((1.0 - _FOUND_PROB) / (1.0 - by_luck))
         gain = np.where(bright, np.log(_FOUND_PROB / by_luck), lost)
-        # Around the window nothing is gained or lost.
-        self.margin = max(_NUDGES)
+        # Around the window nothing is gained or lost, however a point there is nudged.
+        self.margin = 2 * max(_NUDGES) + 1
         self.gain = np.pad(gain, ((self.margin, self.margin), (0, 0))).astype(np.float32)
         self.bright = np.pad(bright, ((self.margin, self.margin), (0, 0)))
 
@@ -374,6 +374,7 @@ class _Line:
         diagonal: Frame of the work under the middle of the window, less that frame.
         pace: Frames of the work in a frame of the query.
         gains: Per quarter second of the window.
+        strict: The same with losses in full.
         found: Landmarks found again, per quarter second.
         expected: Landmarks that should be there.
     """
@@ -384,6 +385,7 @@ class _Line:
     diagonal: float
     pace: float
     gains: npt.NDArray[np.float64]
+    strict: npt.NDArray[np.float64]
     found: Numbers
     expected: Numbers
 
@@ -406,7 +408,7 @@ def _laid_over(
     if not sum(sizes):
         return []
     sky = _Sky(query, start, stop)
-    last = len(sky.gain) - 1
+    least, most = max(_NUDGES), len(sky.gain) - 1 - max(_NUDGES)
     gain, bright = sky.gain.ravel(), sky.bright.ravel()
     owner = np.repeat(np.arange(len(own)), sizes)
     from_middle = np.concatenate(
@@ -414,18 +416,18 @@ def _laid_over(
     )
     bins = np.concatenate([one.bins for one in own])
 
-    def points(pace: float, nudge: int, mine: slice | npt.NDArray[np.bool_]) -> Numbers:
+    def points(pace: float, mine: slice | npt.NDArray[np.bool_]) -> Numbers:
         """Give the cells of the window that landmarks fall on; those outside fall on its margin."""
-        frames = np.rint(from_middle[mine] / pace + (middle - start + sky.margin + nudge))
-        cells: Numbers = np.clip(frames, 0, last).astype(np.int64) * BINS + bins[mine]
+        frames = np.rint(from_middle[mine] / pace + (middle - start + sky.margin))
+        cells: Numbers = np.clip(frames, least, most).astype(np.int64) * BINS + bins[mine]
         return cells
 
     best = np.full(len(own), -np.inf)
     choice = np.zeros((len(own), 2))
     for pace in _PACES:
+        cells = points(pace, slice(None))
         for nudge in _NUDGES:
-            cells = points(pace, nudge, slice(None))
-            total = np.bincount(owner, gain[cells], minlength=len(own))
+            total = np.bincount(owner, gain.take(cells + nudge * BINS), minlength=len(own))
             better = total > best
             best[better] = total[better]
             choice[better] = pace, nudge
@@ -433,10 +435,12 @@ def _laid_over(
     width = -(-(stop - start) // _BIN_FRAMES)
     for row in np.flatnonzero(best >= _LEAST_GAIN).tolist():
         pace, nudge = choice[row].tolist()
-        cells = points(pace, nudge, owner == row)
+        cells = points(pace, owner == row) + int(nudge) * BINS
         frames = cells // BINS - sky.margin
         inside = (frames >= 0) & (frames < stop - start)
         cells, place = cells[inside], frames[inside] // _BIN_FRAMES
+        own_gain = gain[cells]
+        strict = np.where(own_gain < 0, own_gain / _LOSS_WEIGHT, own_gain)
         lines.append(
             _Line(
                 work=candidates[row].work,
@@ -444,7 +448,8 @@ def _laid_over(
                 middle=middle,
                 diagonal=candidates[row].diagonal - nudge * pace,
                 pace=pace,
-                gains=np.bincount(place, gain[cells], minlength=width).astype(np.float64),
+                gains=np.bincount(place, own_gain, minlength=width).astype(np.float64),
+                strict=np.bincount(place, strict, minlength=width).astype(np.float64),
                 found=np.bincount(place[bright[cells]], minlength=width),
                 expected=np.bincount(place, minlength=width),
             )
@@ -476,7 +481,8 @@ def _evidence(chain: list[_Line], search: int) -> list[LandmarkEvidence]:
     first = chain[0].start
     step = _STEP // _BIN_FRAMES + 1
     width = (len(chain) - 1) * step + max(len(line.gains) for line in chain)
-    gains, owner = np.full(width, -np.inf), np.zeros(width, np.int64)
+    gains, strict = np.full(width, -np.inf), np.zeros(width)
+    owner = np.zeros(width, np.int64)
     found, expected = np.zeros(width, np.int64), np.zeros(width, np.int64)
     for number, line in enumerate(chain):
         low = round((line.start - first) / _BIN_FRAMES)
@@ -484,6 +490,7 @@ def _evidence(chain: list[_Line], search: int) -> list[LandmarkEvidence]:
         better = line.gains > gains[here]
         for target, own in (
             (gains, line.gains),
+            (strict, line.strict),
             (owner, np.full(len(line.gains), number)),
             (found, line.found),
             (expected, line.expected),
@@ -491,8 +498,9 @@ def _evidence(chain: list[_Line], search: int) -> list[LandmarkEvidence]:
             target[here][better] = own[better]
     gains[np.isinf(gains)] = 0.0
     rows: list[LandmarkEvidence] = []
-    for start, stop in stretches(gains, least=_LEAST_GAIN):
-        score = float(gains[start:stop].sum())
+    for first_bin, last_bin in stretches(gains, least=_LEAST_GAIN):
+        score = float(gains[first_bin:last_bin].sum())
+        start, stop = _trimmed(strict, first_bin, last_bin)
         begin, end = first + start * _BIN_FRAMES, first + stop * _BIN_FRAMES
         rows.append(
             LandmarkEvidence(
@@ -508,6 +516,19 @@ def _evidence(chain: list[_Line], search: int) -> list[LandmarkEvidence]:
             )
         )
     return rows
+
+
+def _trimmed(strict: npt.NDArray[np.float64], start: int, stop: int) -> tuple[int, int]:
+    """Cut from both ends of a stretch what more likely is not the work.
+
+    Losses count less in full while a stretch is looked for, so that speech does not end
+    it; at its ends that would let it run on into what follows.
+    """
+    totals = np.concatenate(([0.0], np.cumsum(strict[start:stop])))
+    lowest = np.minimum.accumulate(totals)
+    end = int(np.argmax((totals - lowest)[1:])) + 1
+    begin = int(np.argmin(totals[:end]))
+    return start + begin, start + end
 
 
 def chance(local_score: float, search: int) -> float:
