@@ -575,6 +575,17 @@ def test_a_strict_import_adds_nothing_if_somebody_else_holds_a_recording(
     assert len(rows(run("catalog", "list", "--format", "jsonl"))) == 1
 
 
+def test_a_strict_import_adds_nothing_if_its_lines_contradict_each_other(
+    run: Run, music: Path
+) -> None:
+    table = write_csv(music, *STRICT_LINES[:3], "guitar.ogg,Bob,X")
+    result = run("catalog", "import", table, "--strict")
+
+    assert result.exit_code == 2
+    assert "works.csv:4: " in result.stderr
+    assert rows(run("catalog", "list", "--format", "jsonl")) == []
+
+
 def test_a_strict_import_takes_one_recording_on_two_lines_once(run: Run, music: Path) -> None:
     table = write_csv(music, *STRICT_LINES[:2], "guitar.ogg,Acme,X", "guitar.ogg,Acme,Y")
     result = run("catalog", "import", table, "--strict", "--format", "jsonl")

@@ -94,6 +94,17 @@ def test_an_interrupted_file_is_continued_to_the_same_bytes(tmp_path: Path, good
     assert not part.exists()
 
 
+def test_nothing_stays_behind_a_continued_part(tmp_path: Path) -> None:
+    path, part = tmp_path / "a.sfp", tmp_path / "a.sfp.part"
+    with Writer(path, engines=ENGINES, made_by="test 1", now=NOW) as writer:
+        for work in WORKS:
+            writer.add(work)
+    part.write_bytes(part.read_bytes().replace(b"Work 1", b"Work 9"))
+    write(path, WORKS[:1])
+
+    assert tuple(entries(path)) == WORKS[:1]
+
+
 def test_a_part_that_was_cut_inside_its_head_is_refused_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "a.sfp.part").write_bytes(exchange.MAGIC + b"\x01")
 
