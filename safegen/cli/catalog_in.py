@@ -498,6 +498,10 @@ def _show(
         emit(_added_json(row), _added_text(row), format_)
     if not quiet:
         click.echo(f"{created} added, {present} there before, {failed} not added", err=True)
+        if created:
+            click.echo(
+                "Run `safegen catalog rescan` to compare past outputs with what is new.", err=True
+            )
     if differing:
         click.echo(
             f"{differing} of those there before are under other license terms, which were kept.\n"
