@@ -10,12 +10,11 @@ newest change number at every call and refreshed when that moved.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from detectors import (
     chromaprint,
@@ -25,7 +24,7 @@ from detectors import (
     landmarks,
     transposition,
 )
-from detectors.base import Match
+from detectors.base import Keyed, Match
 from detectors.chromaprint import ENGINE, QUERY_SHIFTS, SILENCE, Items, items_of, pcm
 from detectors.constellations import LandmarkRule, Query
 from detectors.errors import DetectorError
@@ -47,19 +46,11 @@ Answer = TypeVar("Answer")
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Postings:
-    """Where the keys of one work occur."""
-
-    keys: npt.NDArray[np.uint32]
-    positions: npt.NDArray[np.uint32]
-
-
-def _chromaprint_postings(blob: bytes) -> _Postings:
+def _chromaprint_postings(blob: bytes) -> Keyed:
     """Make keys of items; silence, which is everywhere, has none."""
     items = np.frombuffer(blob, dtype="<u4")
     heard = np.flatnonzero(items != SILENCE)
-    return _Postings(keys=items[heard] & np.uint32(KEY_MASK), positions=heard.astype(np.uint32))
+    return Keyed(keys=items[heard] & np.uint32(KEY_MASK), positions=heard.astype(np.uint32))
 
 
 ENGINES: Final[Mapping[str, Engine]] = {
