@@ -73,6 +73,48 @@ def test_the_matcher_follows_the_catalog_while_it_is_kept(sqlite_database: Datab
     assert matcher.match(heard) == ()
 
 
+@pytest.mark.parametrize("attack", ["highpass-500", "rerecord-near", "music-0db"])
+def test_music_that_chromaprint_cannot_hear_is_found_by_its_landmarks(
+    attack: str, sqlite_database: Database
+) -> None:
+    work_id = add(sqlite_database, 1, song(1))
+    add(sqlite_database, 2, song(2))
+    heard = ATTACKS[attack](song(1).cut(5.0, 15.0), song(9).cut(0.0, 10.0))
+
+    (match,) = CatalogMatcher(sqlite_database).match(heard)
+    assert match.work_id == work_id
+    assert match.engine == "landmarks"
+    assert match.votes >= 12
+    assert match.reference_start_seconds - match.query_start_seconds == pytest.approx(5.0, abs=0.2)
+
+
+def test_a_work_added_without_landmarks_is_still_found(sqlite_database: Database) -> None:
+    items = catalog_fingerprints(song(1))[:1]
+    with sqlite_database.begin() as session:
+        new = replace(a_work(1, seconds=20.0), fingerprints=items)
+        work_id = catalog.add_work(session, new, at=NOON).work_id
+    (match,) = CatalogMatcher(sqlite_database).match(song(1).cut(5.0, 15.0))
+
+    assert (match.work_id, match.engine) == (work_id, "chromaprint")
+    assert match.error_rate is not None
+    assert match.error_rate < 0.1
+
+
+@pytest.mark.slow
+def test_a_transposed_copy_is_found_by_the_deep_scan_only(sqlite_database: Database) -> None:
+    work_id = add(sqlite_database, 1, song(1))
+    add(sqlite_database, 2, song(2))
+    matcher = CatalogMatcher(sqlite_database)
+    heard = ATTACKS["pitch+1"](song(1).cut(5.0, 15.0))
+
+    assert matcher.match(heard) == ()
+    match = matcher.match(heard, deep=True)[0]
+    assert match.work_id == work_id
+    assert match.semitones == pytest.approx(1.0, abs=0.1)
+    assert match.speed == pytest.approx(1.0, abs=0.02)
+    assert match.p_value < 0.01
+
+
 def test_a_clip_too_short_to_compare_is_not_cleared(sqlite_database: Database) -> None:
     with pytest.raises(DetectorError, match=r"limit 4\.9 s"):
         CatalogMatcher(sqlite_database).match(song(1, seconds=2.0))
