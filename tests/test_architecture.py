@@ -21,6 +21,7 @@ DOORS = {
     "jinja2": (
         "safegen/screening_report.py",
         "safegen/duplicates_report.py",
+        "safegen/evaluation/matching_bench/report.py",
         "safegen/evaluation/watermarking/report.py",
     ),
     "pesq": ("safegen/evaluation/quality.py",),

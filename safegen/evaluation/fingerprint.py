@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -23,8 +23,17 @@ import click
 from detectors import chromaprint
 from safegen.config import from_environment
 from safegen.errors import InputError
-from safegen.evaluation.attacks import ATTACKS, Companion
-from safegen.evaluation.matching_bench import composed, music, segments, trials, works
+from safegen.evaluation.attacks import ATTACKS, Companion, Kind
+from safegen.evaluation.matching_bench import (
+    composed,
+    music,
+    rivals,
+    scale,
+    segments,
+    trials,
+    works,
+)
+from safegen.evaluation.matching_bench.engines import ENGINES
 from safegen.evaluation.matching_bench.music import Track, halves
 from safegen.evaluation.matching_bench.music import tracks as tracks
 from safegen.evaluation.matching_bench.promises import BY_LENGTH, LENGTHS, PROMISES, TABLE
@@ -32,7 +41,6 @@ from safegen.evaluation.matching_bench.summary import Figures, segments_of, summ
 from safegen.evaluation.matching_bench.works import Catalog
 from safegen.evaluation.state import Row, State
 
-ENGINES: Final = (chromaprint.ENGINE,)
 _SAY_SECONDS: Final = 60.0
 
 
@@ -81,6 +89,13 @@ _Task = TypeVar("_Task", bound=_Counted)
     help="Of each work, for each distortion; one at the lengths of the plot.",
 )
 @click.option(
+    "--deep",
+    type=click.Choice(["asked", "moved", "none"]),
+    default="asked",
+    show_default=True,
+    help="Deep scan, once a work: where it is asked, of all that moves in time, or nowhere.",
+)
+@click.option(
     "--strangers",
     type=click.IntRange(0),
     default=5_000,
@@ -102,6 +117,33 @@ _Task = TypeVar("_Task", bound=_Counted)
     type=click.Path(file_okay=False, path_type=Path),
     help="Write annotations.csv and matches.csv for Pex's toolkit.",
 )
+@click.option(
+    "--rival-strangers",
+    type=click.IntRange(0),
+    default=500,
+    show_default=True,
+    help="The same for audfprint2, where it is installed; 0 leaves it out.",
+)
+@click.option(
+    "--scale",
+    "sizes",
+    metavar="WORKS,...",
+    default="",
+    help="Also measure catalogs of so many works, such as 1000,10000,100000.",
+)
+@click.option(
+    "--scale-queries",
+    type=click.IntRange(4),
+    default=400,
+    show_default=True,
+    help="Ten-second queries whose time is taken in each of them.",
+)
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write an HTML page with tables and plots.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--jobs",
@@ -116,13 +158,18 @@ def command(
     track_count: int,
     names: str,
     excerpts: int,
+    deep: str,
     strangers: int,
     composed_count: int,
     csv_folder: Path | None,
+    rival_strangers: int,
+    sizes: str,
+    scale_queries: int,
+    report: Path | None,
     seed: int,
     jobs: int,
 ) -> None:
-    """Measure the catalog match: recall, false matches, segments.
+    """Measure the catalog match: recall, false matches, segments, time and size.
 
     A run that was interrupted goes on where it stopped.
 
@@ -135,12 +182,15 @@ def command(
 
     \b
     Example:
-      safegen eval fingerprint --assets ~/assets
+      safegen eval fingerprint --assets ~/assets --scale 1000,10000 --report fingerprint.html
     """
     home = from_environment(os.environ).home
     assets = assets or home / "assets"
     work = work or home / "eval" / "fingerprint"
     distortions = chosen(names)
+    asked_sizes = _sizes(sizes)
+    if report is not None and report.suffix != ".html":
+        raise InputError(f"{report}: reports are .html", remedy="Name it fingerprint.html.")
     paths = music.spread(tracks(assets, work), track_count)
     if not paths:
         raise InputError(
@@ -154,7 +204,7 @@ def command(
     library = works.create(work / f"library-{version}", "all")
     _listen(library, paths, jobs=jobs)
     known = works.known(library, paths)
-    plan = table(distortions, excerpts)
+    plan = table(distortions, excerpts, deep=deep)
     _measure(
         list(trials.recall_tasks(library, known, plan, kept.rows, assets=assets, seed=seed)),
         trials.search_excerpts,
@@ -181,10 +231,30 @@ def command(
         label="long queries",
         jobs=jobs,
     )
+    without = rivals.missing() if rival_strangers else "audfprint2: not asked for"
+    rival = (
+        []
+        if without
+        else _rivaled(
+            known,
+            distortions,
+            kept,
+            strangers=rival_strangers,
+            folder=work / "audfprint2",
+            assets=assets,
+            seed=seed,
+            jobs=jobs,
+        )
+    )
+    big = list(_big(sides, asked_sizes, work / f"scale-{version}", seed))
+    for size in big:
+        outside += _scaled(size, library, kept, strangers, queries=scale_queries, jobs=jobs)
     wanted = {
+        *(size.name for size in big),
         *(trial.name(track) for track in known for trial in trials.planned(track, plan)),
         *(task.name for task in outside),
         *(query.name for query in queries),
+        *(name for task in rival for name in task.names),
     }
     rows = [row for name, row in kept.rows.items() if name in wanted]
     if csv_folder is not None:
@@ -195,8 +265,9 @@ def command(
             known,
             backend=chromaprint.backend(),
             engines=ENGINES,
-            unmeasured=_unmeasured(names),
-        )
+            unmeasured=_unmeasured(names, deep, without),
+        ),
+        report,
     )
 
 
@@ -225,10 +296,20 @@ def _measurable() -> list[str]:
     return [name for name, attack in ATTACKS.items() if attack.companion in companions]
 
 
-def table(distortions: Sequence[str], excerpts: int) -> list[trials.Asked]:
+def table(distortions: Sequence[str], excerpts: int, *, deep: str) -> list[trials.Asked]:
     """Say how often what is measured at which length."""
+    scanned = {
+        "asked": {cell.distortion for cell, promise in PROMISES.items() if promise.is_deep},
+        "moved": {name for name, attack in ATTACKS.items() if attack.kind is Kind.TIME},
+        "none": set(),
+    }[deep]
     found = [
-        trials.Asked(distortion=name, seconds=trials.EXCERPT_SECONDS, count=excerpts)
+        trials.Asked(
+            distortion=name,
+            seconds=trials.EXCERPT_SECONDS,
+            count=excerpts,
+            is_deep=name in scanned,
+        )
         for name in distortions
     ]
     promised = {(cell.distortion, cell.seconds) for cell in PROMISES}
@@ -267,19 +348,105 @@ def _strangers(
     sides: dict[int, list[Track]], catalogs: dict[int, Catalog], count: int, seed: int
 ) -> list[trials.Strangers]:
     """Divide the queries among the tracks; each is searched in the half it is not in."""
-    rows = [
-        (track, catalogs[1 - half], len(sides[1 - half]))
+    return [
+        task
         for half in (0, 1)
-        for track in sides[half]
+        for task in _divided(
+            sides[half],
+            catalogs[1 - half],
+            len(sides[1 - half]),
+            (count + 1 - half) // 2,
+            seed,
+        )
     ]
-    each, more = divmod(count, max(1, len(rows)))
+
+
+def _divided(
+    tracks_: Sequence[Track], catalog: Catalog, size: int, count: int, seed: int
+) -> list[trials.Strangers]:
+    """Divide queries among tracks that are not in a catalog."""
+    each, more = divmod(count, max(1, len(tracks_)))
     return [
         trials.Strangers(
             catalog=catalog, works=size, track=track, count=each + (place < more), seed=seed
         )
-        for place, (track, catalog, size) in enumerate(rows)
+        for place, track in enumerate(tracks_)
         if each + (place < more)
     ]
+
+
+def _rivaled(
+    tracks_: Sequence[Track],
+    distortions: Sequence[str],
+    kept: State,
+    *,
+    strangers: int,
+    folder: Path,
+    assets: Path,
+    seed: int,
+    jobs: int,
+) -> list[rivals.RivalTask]:
+    """Ask the other engine what ours were asked, and say what was to be asked."""
+    planned = rivals.rival_tasks(
+        tracks_, distortions, strangers=strangers, folder=folder, assets=assets, seed=seed
+    )
+    missing = [task for task in planned if any(name not in kept.rows for name in task.names)]
+    if missing:
+        # All works are in every table, so all must be learned before the first question.
+        _measure(planned, rivals.learn, kept, label="works for audfprint2", jobs=jobs)
+    _measure(missing, rivals.ask, kept, label="queries for audfprint2", jobs=jobs)
+    return planned
+
+
+def _sizes(text: str) -> list[int]:
+    """Read ``--scale``.
+
+    Raises:
+        InputError: If it is no list of numbers.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise InputError(
+            f"--scale {text!r} is no list of numbers of works",
+            remedy="Write it like --scale 1000,10000.",
+        )
+    return sorted({int(word) for word in words})
+
+
+def _big(
+    sides: dict[int, list[Track]], sizes: Sequence[int], folder: Path, seed: int
+) -> Iterator[scale.Size]:
+    """Name the catalogs of a scale run: of either half, or of one if they are very big."""
+    for count in sizes:
+        for half in (0, 1) if count <= scale.MOST_HALVES else (0,):
+            yield scale.Size(
+                works=count,
+                half=half,
+                inside=tuple(sides[half]),
+                outside=tuple(sides[1 - half]),
+                folder=folder / f"{count}-half-{half}",
+                seed=seed,
+            )
+
+
+def _scaled(
+    size: scale.Size, library: Catalog, kept: State, strangers: int, *, queries: int, jobs: int
+) -> list[trials.Strangers]:
+    """Make a big catalog, measure it, and search for strangers in it; nothing is done twice."""
+    share = strangers if size.works > scale.MOST_HALVES else (strangers + 1 - size.half) // 2
+    tasks = _divided(size.outside, size.catalog, size.works, share, size.seed)
+    missing = [task for task in tasks if task.name not in kept.rows]
+    if size.name in kept.rows and not missing:
+        return tasks
+    added = size.works - len(size.inside)
+    with click.progressbar(length=added, label=size.catalog.name, file=sys.stderr) as bar:
+        for present in scale.fill(size, library):
+            bar.update(present - len(size.inside) - bar.pos)
+    if size.name not in kept.rows:
+        kept.add(scale.measure(size, library, queries=queries))
+    _measure(missing, trials.search_strangers, kept, label="strangers", jobs=jobs)
+    scale.discard(size)
+    return tasks
 
 
 def _measure(
@@ -320,11 +487,13 @@ def _write_csv(folder: Path, rows: Sequence[Row]) -> None:
     segments.write_csv(folder / "matches.csv", segments_of(rows, "matched"), segments.MATCH_COLUMNS)
 
 
-def _unmeasured(names: str) -> list[str]:
+def _unmeasured(names: str, deep: str, without: str) -> list[str]:
     """Say what a reader might take for granted."""
-    found = []
+    found = [without] if without else []
     if names != "asked":
         found.append(f"not the table that was asked for: --distortions {names}")
+    if deep == "none":
+        found.append("the deep scan: --deep none")
     return [
         *found,
         "music of other kinds: all works are game music, and the engines' limits were chosen on it",
@@ -334,8 +503,12 @@ def _unmeasured(names: str) -> list[str]:
     ]
 
 
-def _publish(figures: Figures) -> None:
-    """Print the figures and end with 3 if a promise was missed."""
+def _publish(figures: Figures, report: Path | None) -> None:
+    """Print the figures, write the page, and end with 3 if a promise was missed."""
+    if report is not None:
+        from safegen.evaluation.matching_bench.report import html
+
+        report.write_text(html(figures), encoding="utf-8")
     click.echo(json.dumps(figures.as_json(), indent=1))
     if figures.failed:
         raise SystemExit(3)

@@ -7,17 +7,27 @@ from typing import Final
 
 import numpy as np
 
+from detectors.chromaprint import ENGINE as CHROMAPRINT
 from safegen.evaluation.attacks import ATTACKS, Attack
 from safegen.evaluation.matching_bench.composed import COMPOSED
+from safegen.evaluation.matching_bench.engines import ENGINES
 from safegen.evaluation.matching_bench.music import Track
 from safegen.evaluation.matching_bench.promises import (
+    BIG,
     LEAST_STRANGERS,
     LEAST_TRACKS,
+    MOST_ADD_SECONDS,
+    MOST_BOTH_MS,
     MOST_BOUNDARY_SECONDS,
+    MOST_CHROMAPRINT_BYTES,
+    MOST_CHROMAPRINT_MS,
+    MOST_OPEN_SECONDS,
     PROMISES,
     Cell,
     Promise,
 )
+from safegen.evaluation.matching_bench.rivals import RIVAL, RIVAL_STRANGERS
+from safegen.evaluation.matching_bench.scale import BOTH, SCALE
 from safegen.evaluation.matching_bench.segments import (
     Seconds,
     Segment,
@@ -25,7 +35,7 @@ from safegen.evaluation.matching_bench.segments import (
     score,
     unpack,
 )
-from safegen.evaluation.matching_bench.trials import RECALL, STRANGERS
+from safegen.evaluation.matching_bench.trials import EXCERPT_SECONDS, RECALL, STRANGERS
 from safegen.evaluation.metrics import Rate, wilson
 from safegen.evaluation.state import Row
 
@@ -42,7 +52,9 @@ class Line:
         seconds: Length of the excerpts.
         plain: How often the right work was named.
         deep: The same of the deep scan; None where it was not asked.
-        engines: Engine -> how often it was among those that named the right work.
+        engines: Engine -> how often it would have named the right work alone.
+        rival: How often audfprint2 named it, in the first excerpt of each work; None where
+            it was not asked.
         refused: Excerpts that the matcher gave no answer to.
         missed: Tracks that were not named, each once.
         promise: What was asked, if anything.
@@ -54,6 +66,7 @@ class Line:
     plain: Rate
     deep: Rate | None
     engines: Mapping[str, Rate]
+    rival: Rate | None
     refused: int
     missed: tuple[str, ...]
     promise: Promise | None
@@ -69,6 +82,7 @@ class Line:
             "plain": self.plain.as_json(),
             "deep": self.deep.as_json() if self.deep else None,
             "engines": {name: rate.as_json() for name, rate in self.engines.items()},
+            "rival": self.rival.as_json() if self.rival else None,
             "refused": self.refused,
             "missed": list(self.missed),
         }
@@ -131,6 +145,59 @@ class Stretches:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Big:
+    """What a big catalog costs.
+
+    Attributes:
+        works: In it, distractors included.
+        half: Which half of the music is among them.
+        queries: Whose time was taken.
+        found: Of those whose work is in it.
+        p_ms: Engine, or "both", -> milliseconds that 50, 95 and 99 % are searched within.
+        hear_ms: Engine -> milliseconds to fingerprint a query, median.
+        build_seconds: Engine -> time to make its index.
+        open_seconds: Engine -> time to open it.
+        bytes_per_work: Engine -> of its index, for three minutes.
+        add_seconds: Longest time until a new work was found.
+        added: New works.
+        added_found: Of these, found at once.
+    """
+
+    works: int
+    half: int
+    queries: int
+    found: Rate
+    p_ms: Mapping[str, tuple[float, float, float]]
+    hear_ms: Mapping[str, float]
+    build_seconds: Mapping[str, float]
+    open_seconds: Mapping[str, float]
+    bytes_per_work: Mapping[str, float]
+    add_seconds: float
+    added: int
+    added_found: int
+
+    def as_json(self) -> dict[str, object]:
+        """Make the row of the table."""
+        return {
+            "works": self.works,
+            "half": self.half,
+            "queries": self.queries,
+            "found": self.found.as_json(),
+            "search_ms": {
+                name: dict(zip(("p50", "p95", "p99"), values, strict=True))
+                for name, values in self.p_ms.items()
+            },
+            "fingerprint_ms": dict(self.hear_ms),
+            "build_seconds": dict(self.build_seconds),
+            "open_seconds": dict(self.open_seconds),
+            "bytes_per_3_minutes": dict(self.bytes_per_work),
+            "add_seconds": self.add_seconds,
+            "added": self.added,
+            "added_found": self.added_found,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Offsets:
     """How far off found excerpts are, in seconds; None if none was found."""
 
@@ -160,6 +227,9 @@ class Figures:
         hours: Of the works together.
         lines: One a cell of the table.
         outsiders: One a size of the catalog.
+        big: One a big catalog.
+        rival_false: Queries of music outside a catalog that audfprint2 named a work for; None
+            if it was not asked.
         stretches: None if no long query was composed.
         offsets: Of clean ten-second excerpts and their distortions at the same tempo.
         beside: Works that were named beside the right one: track and other, for people.
@@ -173,6 +243,8 @@ class Figures:
     hours: float
     lines: tuple[Line, ...]
     outsiders: tuple[Outsiders, ...]
+    big: tuple[Big, ...]
+    rival_false: Rate | None
     stretches: Stretches | None
     offsets: Offsets
     beside: tuple[tuple[str, str], ...]
@@ -189,6 +261,8 @@ class Figures:
             "hours": round(self.hours, 2),
             "recall": [line.as_json() for line in self.lines],
             "strangers": [each.as_json() for each in self.outsiders],
+            "rival_false_matches": self.rival_false.as_json() if self.rival_false else None,
+            "scale": [each.as_json() for each in self.big],
             "stretches": self.stretches.as_json() if self.stretches else None,
             "offset_error_seconds": self.offsets.as_json(),
             "named_beside_the_right_work": [list(pair) for pair in self.beside],
@@ -211,8 +285,10 @@ def summarize(
         by_kind.setdefault(str(row["what"]), []).append(row)
     recall = by_kind.get(RECALL, [])
     names = {track.work_id: track.name for track in tracks}
-    lines = _lines(recall)
+    lines = _lines(recall, by_kind.get(RIVAL, []))
+    behind = by_kind.get(RIVAL_STRANGERS, [])
     outsiders = _outsiders(by_kind.get(STRANGERS, []), names)
+    big = _big(by_kind.get(SCALE, []))
     stretches = _stretches(by_kind.get(COMPOSED, []))
     return Figures(
         backend=backend,
@@ -221,13 +297,16 @@ def summarize(
         hours=sum(track.seconds for track in tracks) / 3600,
         lines=lines,
         outsiders=outsiders,
+        big=big,
+        rival_false=_total(behind) if behind else None,
         stretches=stretches,
         offsets=_offsets(recall),
         beside=_beside(recall, names),
-        unmeasured=(*unmeasured, *_too_few(tracks, outsiders)),
+        unmeasured=(*unmeasured, *_too_few(tracks, outsiders, big)),
         failed=(
             *(miss for line in lines for miss in line.misses),
             *_other_misses(outsiders, stretches),
+            *(miss for each in big for miss in _big_misses(each)),
         ),
     )
 
@@ -239,31 +318,32 @@ def segments_of(rows: Iterable[Row], column: str) -> list[Segment]:
     ]
 
 
-def _lines(rows: Sequence[Row]) -> tuple[Line, ...]:
+def _lines(rows: Sequence[Row], rival: Sequence[Row]) -> tuple[Line, ...]:
     cells: dict[Cell, list[Row]] = {}
     for row in rows:
         cell = Cell(distortion=str(row["distortion"]), seconds=_number(row["seconds"]))
         cells.setdefault(cell, []).append(row)
     order = {name: place for place, name in enumerate(ATTACKS)}
     places = sorted(cells, key=lambda cell: (cell.seconds, order[cell.distortion]))
-    return tuple(_line(cell, cells[cell]) for cell in places)
+    asked: dict[Cell, list[Row]] = {}
+    for row in rival:
+        cell = Cell(distortion=str(row["distortion"]), seconds=EXCERPT_SECONDS)
+        asked.setdefault(cell, []).append(row)
+    return tuple(_line(cell, cells[cell], asked.get(cell, [])) for cell in places)
 
 
-def _line(cell: Cell, rows: list[Row]) -> Line:
+def _line(cell: Cell, rows: list[Row], rival: list[Row]) -> Line:
     plain = _rate(row["plain"] for row in rows)
     scanned = [row for row in rows if row.get("deep") is not None]
     deep = _rate(row["deep"] for row in scanned) if scanned else None
     promise = PROMISES.get(cell)
-    named = [str(row["plain_engines"]).split() for row in rows]
     return Line(
         attack=ATTACKS[cell.distortion],
         seconds=cell.seconds,
         plain=plain,
         deep=deep,
-        engines={
-            engine: wilson(sum(engine in each for each in named), len(rows))
-            for engine in sorted({engine for each in named for engine in each})
-        },
+        engines={name: _rate(row[f"alone_{name}"] for row in rows) for name in ENGINES},
+        rival=_rate(row["found"] for row in rival) if rival else None,
         refused=sum(bool(row["plain_refused"]) for row in rows),
         missed=tuple(sorted({str(row["track"]) for row in rows if not row["plain"]})),
         promise=promise,
@@ -287,15 +367,66 @@ def _outsiders(rows: Sequence[Row], names: Mapping[str, str]) -> tuple[Outsiders
     return tuple(
         Outsiders(
             works=size,
-            rate=wilson(
-                sum(int(_number(row["false"])) for row in here),
-                sum(int(_number(row["n"])) for row in here),
-            ),
+            rate=_total(here),
             which=tuple(
                 _named(f"{row['track']} at {row['which']}", names) for row in here if row["which"]
             ),
         )
         for size, here in sorted(sizes.items())
+    )
+
+
+def _big(rows: Sequence[Row]) -> tuple[Big, ...]:
+    return tuple(
+        Big(
+            works=int(_number(row["works"])),
+            half=int(_number(row["half"])),
+            queries=int(_number(row["queries"])),
+            found=wilson(int(_number(row["found"])), int(_number(row["known"]))),
+            p_ms={
+                name: (
+                    _number(row[f"{name}_p50_ms"]),
+                    _number(row[f"{name}_p95_ms"]),
+                    _number(row[f"{name}_p99_ms"]),
+                )
+                for name in (*ENGINES, BOTH)
+            },
+            hear_ms={name: _number(row[f"{name}_hear_ms"]) for name in ENGINES},
+            build_seconds={name: _number(row[f"{name}_build_s"]) for name in ENGINES},
+            open_seconds={name: _number(row[f"{name}_open_s"]) for name in ENGINES},
+            bytes_per_work={name: _number(row[f"{name}_bytes"]) for name in ENGINES},
+            add_seconds=_number(row["add_s"]),
+            added=int(_number(row["added"])),
+            added_found=int(_number(row["added_found"])),
+        )
+        for row in sorted(rows, key=lambda row: (_number(row["works"]), _number(row["half"])))
+    )
+
+
+def _big_misses(big: Big) -> Iterable[str]:
+    """Compare a catalog of the size that is asked about with what was asked."""
+    if big.works < BIG:
+        return
+    place = f"{big.works} works"
+    limits = (
+        ("Chromaprint search, p95", big.p_ms[CHROMAPRINT][1], MOST_CHROMAPRINT_MS, "ms"),
+        ("search with both engines, p95", big.p_ms[BOTH][1], MOST_BOTH_MS, "ms"),
+        ("Chromaprint", big.bytes_per_work[CHROMAPRINT], MOST_CHROMAPRINT_BYTES, "bytes a work"),
+        ("opening", sum(big.open_seconds.values()), MOST_OPEN_SECONDS, "s"),
+        ("a new work is found after", big.add_seconds, MOST_ADD_SECONDS, "s"),
+    )
+    for what, measured, most, unit in limits:
+        if measured > most:
+            yield f"{place}: {what} {measured:.5g} {unit}, asked {most:g}"
+    if big.added_found < big.added:
+        yield f"{place}: {big.added_found} of {big.added} new works found, asked all"
+
+
+def _total(rows: Sequence[Row]) -> Rate:
+    """Add up false matches over the tracks."""
+    return wilson(
+        sum(int(_number(row["false"])) for row in rows),
+        sum(int(_number(row["n"])) for row in rows),
     )
 
 
@@ -364,7 +495,9 @@ def _beside(rows: Sequence[Row], names: Mapping[str, str]) -> tuple[tuple[str, s
     )
 
 
-def _too_few(tracks: Sequence[Track], outsiders: Sequence[Outsiders]) -> Iterable[str]:
+def _too_few(
+    tracks: Sequence[Track], outsiders: Sequence[Outsiders], big: Sequence[Big]
+) -> Iterable[str]:
     """Say where the run was smaller than what was asked."""
     if len(tracks) < LEAST_TRACKS:
         yield f"only {len(tracks)} works were measured, asked {LEAST_TRACKS}"
@@ -374,6 +507,8 @@ def _too_few(tracks: Sequence[Track], outsiders: Sequence[Outsiders]) -> Iterabl
                 f"only {each.rate.n} queries of music outside a catalog of {each.works} works, "
                 f"asked {LEAST_STRANGERS}"
             )
+    if all(each.works < BIG for each in big):
+        yield f"time, memory and strangers at {BIG} works: run with --scale {BIG}"
 
 
 def _other_misses(outsiders: Sequence[Outsiders], stretches: Stretches | None) -> Iterable[str]:

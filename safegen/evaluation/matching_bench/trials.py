@@ -20,9 +20,11 @@ from detectors.errors import DetectorError
 from safegen.audio import Audio, load
 from safegen.evaluation.attacks import ATTACKS, Attack, Companion
 from safegen.evaluation.matching_bench import works
+from safegen.evaluation.matching_bench.engines import ALONE, ENGINES, hear
 from safegen.evaluation.matching_bench.music import Track, places, speech
 from safegen.evaluation.matching_bench.works import Catalog
 from safegen.evaluation.state import Row
+from safegen.matching import LEAST_SECONDS
 
 EXCERPT_SECONDS: Final = 10.0
 RECALL: Final = "recall"
@@ -64,7 +66,7 @@ class Asked:
         distortion: A name in ``ATTACKS``.
         seconds: Length of the query.
         count: How many excerpts of each track.
-        is_deep: Whether the deep scan is asked too.
+        is_deep: Whether the deep scan is asked too, in the first excerpt of each track.
     """
 
     distortion: str
@@ -128,7 +130,8 @@ def planned(track: Track, plan: Iterable[Asked]) -> list[Trial]:
             number=number,
             distortion=asked.distortion,
             seconds=asked.seconds,
-            is_deep=asked.is_deep,
+            # Fifty times as slow: one excerpt a work must do.
+            is_deep=asked.is_deep and number == 0,
         )
         for asked in plan
         for number in range(asked.count)
@@ -201,6 +204,10 @@ def search_excerpts(task: Excerpts) -> list[Row]:
             "start": start,
         }
         facts |= _judged("plain", search(task.catalog, query), task.track, start)
+        if trial.is_deep:
+            found = search(task.catalog, query, deep=True)
+            facts |= _judged("deep", found, task.track, start)
+        facts |= _alone(task.catalog, query, task.track)
         rows.append(facts)
     return rows
 
@@ -251,16 +258,28 @@ class Found:
     milliseconds: float
 
 
-def search(catalog: Catalog, query: Audio) -> Found:
+def search(catalog: Catalog, query: Audio, *, deep: bool = False) -> Found:
     """Ask the matcher as the gate does."""
     asked = works.matcher(catalog)
-    asked.index()
+    for engine in ENGINES:
+        asked.index(engine)
     begun = time.perf_counter()
     try:
-        matches = asked.match(query)
+        matches = asked.match(query, deep=deep)
     except DetectorError as error:
         return Found(matches=(), refusal=str(error), milliseconds=0.0)
     return Found(matches=matches, refusal="", milliseconds=1e3 * (time.perf_counter() - begun))
+
+
+def _alone(catalog: Catalog, query: Audio, track: Track) -> Row:
+    """Say which engines would have named the right work without the others."""
+    if query.seconds < LEAST_SECONDS:
+        return {f"alone_{name}": 0 for name in ENGINES}
+    asked, heard = works.matcher(catalog), hear(query)
+    return {
+        f"alone_{name}": int(any(m.work_id == track.work_id for m in ask(asked, heard)))
+        for name, ask in ALONE.items()
+    }
 
 
 def excerpt(audio: Audio, trial: Trial, task: Excerpts) -> tuple[Audio, float]:
@@ -290,7 +309,7 @@ def _companion(attack: Attack, trial: Trial, task: Excerpts) -> Audio | None:
 
 
 def _judged(column: str, found: Found, track: Track, start: float) -> Row:
-    """Say whether the right work was named, by which engines, how far off, and what else was."""
+    """Say whether the right work was named, how far off, and what else was."""
     right = [match for match in found.matches if match.work_id == track.work_id]
     others = sorted({match.work_id for match in found.matches} - {track.work_id})
     # A work may repeat itself: of several stretches the nearest counts.
@@ -300,7 +319,6 @@ def _judged(column: str, found: Found, track: Track, start: float) -> Row:
     )
     return {
         column: int(bool(right)),
-        f"{column}_engines": " ".join(sorted({match.engine for match in right})),
         f"{column}_off": None if off is None else round(off, 4),
         f"{column}_others": " ".join(others),
         f"{column}_ms": round(found.milliseconds, 2),
@@ -315,10 +333,16 @@ def code_version(*settings: object) -> str:
     detectors = _PACKAGE / "detectors"
     for path in (
         *sorted((folder.parent / "attacks").glob("*.py")),
-        *(folder / f"{name}.py" for name in ("music", "works", "trials", "composed", "scale")),
+        *(
+            folder / f"{name}.py"
+            for name in ("music", "works", "trials", "composed", "engines", "rivals", "scale")
+        ),
         *(
             detectors / f"{name}.py"
-            for name in ("chromaprint", "comparison", "evidence", "fingerprint", "landmarks")
+            for name in (
+                *("chromaprint", "comparison", "constellations", "evidence", "fingerprint"),
+                *("landmarks", "transposition"),
+            )
         ),
         _PACKAGE / "safegen" / "matching.py",
     ):

@@ -38,15 +38,22 @@ class Catalog:
     Attributes:
         folder: Holds the registry and, if the catalog is big, its index.
         name: "all", "half 0", ...; names its trials.
+        is_mapped: Whether the index lies on disk; else each process keeps its own in memory.
     """
 
     folder: Path
     name: str
+    is_mapped: bool = False
 
     @property
     def url(self) -> str:
         """The registry's."""
         return f"sqlite:///{self.folder / 'registry.db'}"
+
+    @property
+    def index_folder(self) -> Path:
+        """Where its index lies, if it is mapped."""
+        return self.folder / "index"
 
 
 def create(folder: Path, name: str) -> Catalog:
@@ -139,4 +146,5 @@ def same_but(work: NewWork, *, content_sha256: str, title: str) -> NewWork:
 @lru_cache(maxsize=2)
 def matcher(found: Catalog) -> CatalogMatcher:
     """Open a catalog for searching, once in a process."""
-    return CatalogMatcher(connect(found.url))
+    folder = found.index_folder if found.is_mapped else None
+    return CatalogMatcher(connect(found.url), index_folder=folder)
