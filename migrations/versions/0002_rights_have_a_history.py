@@ -33,12 +33,12 @@ def upgrade() -> None:
         sa.Column("attribution_text", sa.Text(), nullable=False, server_default=""),
     ):
         op.add_column("licenses", column)
-    for column in (
+    for measure in (
         sa.Column("votes", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("error_rate", sa.Float(), nullable=True),
         sa.Column("rescan_log_index", sa.BigInteger(), nullable=True),
     ):
-        op.add_column("matches", column)
+        op.add_column("matches", measure)
     op.create_table(
         "output_fingerprints",
         sa.Column("output_id", sa.String(length=36), nullable=False),
