@@ -18,15 +18,16 @@ def test_p_values_as_rare_as_they_say_need_no_inflation() -> None:
 
 def test_p_values_that_come_too_often_are_inflated_until_they_do_not() -> None:
     # The logarithms of a broken detector are twice as far down as they should be.
-    broken = counted("noise", 2.0 * UNIFORM)
+    raw = 2.0 * UNIFORM
+    broken = counted("noise", raw)
 
     scale = broken.inflation**2
     tried = math.log(512)
-    repaired = tried - (tried - 2.0 * UNIFORM) / scale
+    repaired = tried - (tried - raw) / scale
     assert broken.inflation > 1.1
     # Repaired p-values of 1e-4 were 1e-7 before, beyond what is counted.
     for level in LEVELS[:3]:
-        assert np.mean(2.0 * UNIFORM <= math.log(level)) > 3 * level
+        assert np.mean(raw <= math.log(level)) > 3 * level
         assert np.mean(repaired <= math.log(level)) <= 1.2 * level
 
 
