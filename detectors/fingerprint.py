@@ -40,6 +40,7 @@ from detectors.comparison import same_limit as same_limit
 from detectors.comparison import same_recording as same_recording
 from detectors.comparison import similarity as similarity
 from detectors.errors import DetectorError
+from detectors.stretches import stretches
 
 Numbers = npt.NDArray[np.int64]
 
@@ -360,38 +361,12 @@ def _segments(
             work=candidate.work,
             offset=candidate.offset,
             first=start + first,
-            last=start + last,
+            last=start + end - 1,
             shift=candidate.shift,
-            wrong_bits=int(wrong[first : last + 1].sum()),
+            wrong_bits=int(wrong[first:end].sum()),
         )
-        for first, last in _stretches(_NEUTRAL_RATE - wrong / BITS)
+        for first, end in stretches(_NEUTRAL_RATE - wrong / BITS, least=_LEAST_SCORE)
     ]
-
-
-def _stretches(gain: npt.NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Find the maximal stretches of positive total, longest possible, none inside another.
-
-    Source: Ruzzo and Tompa, ISMB 1999, all maximal scoring subsequences.
-    """
-    sign = np.flatnonzero(np.diff(gain > 0)) + 1
-    starts = np.concatenate(([0], sign))
-    ends = np.concatenate((sign, [len(gain)]))
-    totals = np.concatenate(([0.0], np.cumsum(gain)))
-    stack: list[tuple[int, int, float, float]] = []  # first, last, total before, total after
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        first, before, total = start, float(totals[start]), float(totals[end])
-        if total <= before:
-            continue
-        while True:
-            left = len(stack) - 1
-            while left >= 0 and stack[left][2] >= before:
-                left -= 1
-            if left < 0 or stack[left][3] >= total:
-                stack.append((first, end - 1, before, total))
-                break
-            first, _, before, _ = stack[left]
-            del stack[left:]
-    return [(first, last) for first, last, before, total in stack if total - before >= _LEAST_SCORE]
 
 
 def _distinct(segments: list[_Segment]) -> list[_Segment]:
