@@ -117,11 +117,6 @@ def test_searching_more_costs_evidence() -> None:
     assert mark_search.warped(spectrum, {"a": KEY}).log_count > plain + 9
 
 
-def test_an_inflated_scale_makes_the_p_value_larger() -> None:
-    sound = noise(8, seed=4)
-
-    plain = ear.detect(sound, SAMPLE_RATE, keys={"a": KEY}, search=False)
-    inflated = ear.detect(sound, SAMPLE_RATE, keys={"a": KEY}, search=False, inflation=1.5)
-    assert inflated.p_value >= plain.p_value
+def test_a_scale_that_would_make_p_values_smaller_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        ear.detect(sound, SAMPLE_RATE, keys={"a": KEY}, search=False, inflation=0.9)
+        ear.detect(noise(8, seed=4), SAMPLE_RATE, keys={"a": KEY}, search=False, inflation=0.9)

@@ -6,7 +6,6 @@ kind of content. Finished windows are kept line by line, so an interrupted scan 
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from detectors import watermark as ear
 from detectors.false_alarms import Calibration, counted
 from safegen.audio import load
 from safegen.errors import InputError, SafegenError
+from safegen.evaluation.state import State
 
 SECONDS: Final = 10.0
 _SUFFIXES: Final = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".g722")
@@ -35,17 +35,19 @@ class Piece:
     Attributes:
         content: Kind of sound.
         path: The file.
+        name: The file's path inside the folder that is scanned.
         windows: At most so many, spread evenly over the file.
     """
 
     content: str
     path: Path
+    name: str
     windows: int
 
     @property
     def trial(self) -> str:
         """Names it in the state file, wherever the folder lies."""
-        return f"{self.content}/{self.path.name}/{self.windows}"
+        return f"{self.name} {self.windows}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,12 @@ def plan(folder: Path, *, windows: int) -> tuple[Piece, ...]:
     kinds = files_below(folder)
     rows = [
         [
-            Piece(content=content, path=path, windows=-(-windows // (len(kinds) * len(paths))))
+            Piece(
+                content=content,
+                path=path,
+                name=path.relative_to(folder).as_posix(),
+                windows=-(-windows // (len(kinds) * len(paths))),
+            )
             for path in paths
         ]
         for content, paths in kinds.items()
@@ -117,27 +124,20 @@ def scan(pieces: tuple[Piece, ...], state: Path, *, keys: int, jobs: int) -> Ite
     Yields:
         Each file; those that were done come first.
     """
-    named = version(keys)
-    done = _read(state, named)
+    done = State(state, version(keys))
     for piece in pieces:
-        if piece.trial in done:
-            yield Heard(piece=piece, log_p=done[piece.trial])
-    missing = [piece for piece in pieces if piece.trial not in done]
+        if piece.trial in done.rows:
+            values = str(done.rows[piece.trial]["log_p"]).split()
+            yield Heard(piece=piece, log_p=tuple(float(value) for value in values))
+    missing = [piece for piece in pieces if piece.trial not in done.rows]
     if not missing:
         return
-    state.parent.mkdir(parents=True, exist_ok=True)
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
     try:
-        with state.open("a") as file:
-            for heard in pool.map(_listen, missing, [keys] * len(missing)):
-                row = {
-                    "version": named,
-                    "trial": heard.piece.trial,
-                    "log_p": [round(value, 3) for value in heard.log_p],
-                }
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-                yield heard
+        for heard in pool.map(_listen, missing, [keys] * len(missing)):
+            values = [f"{value:.3f}" for value in heard.log_p]
+            done.add({"trial": heard.piece.trial, "log_p": " ".join(values)})
+            yield heard
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -173,15 +173,3 @@ def _listen(piece: Piece, keys: int) -> Heard:
             found = ear.log_p_by_key(part.waveform, part.sample_rate, keys=random_keys(keys))
             log_p += found.values()
     return Heard(piece=piece, log_p=tuple(log_p))
-
-
-def _read(state: Path, named: str) -> dict[str, tuple[float, ...]]:
-    done: dict[str, tuple[float, ...]] = {}
-    for line in state.read_text().splitlines() if state.exists() else []:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # the line that an interruption cut
-        if row.get("version") == named:
-            done[str(row["trial"])] = tuple(float(value) for value in row["log_p"])
-    return done
