@@ -75,6 +75,22 @@ class Keyed:
     positions: npt.NDArray[np.uint32]
 
 
+class Postings(Protocol):
+    """Where keys occur in an index; three columns of equal length."""
+
+    @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Which of the keys asked for."""
+
+    @property
+    def works(self) -> npt.NDArray[np.int64]:
+        """Number of the work inside the index."""
+
+    @property
+    def positions(self) -> npt.NDArray[np.int64]:
+        """Item or frame inside the work, from 0."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatermarkFinding:
     """What was heard of a watermark.

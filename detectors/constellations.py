@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import Keyed, Match
+from detectors.base import Keyed, Match, Postings
 from detectors.chromaprint import Pcm
 from detectors.errors import DetectorError
 from detectors.landmarks import (
@@ -95,22 +95,6 @@ _EFFORTS: Final = (
     _Effort(most_items=math.inf, rate=75, targets=8),
 )
 """For about 5,000 works, 25,000, and more; of 3 minutes each."""
-
-
-class Postings(Protocol):
-    """Where keys occur; three columns of equal length."""
-
-    @property
-    def rows(self) -> Numbers:
-        """Which of the keys asked for."""
-
-    @property
-    def works(self) -> Numbers:
-        """Number of the work inside the index."""
-
-    @property
-    def positions(self) -> Numbers:
-        """Frame inside the work, from 0."""
 
 
 class LandmarkIndex(Protocol):

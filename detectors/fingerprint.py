@@ -22,7 +22,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import Match
+from detectors.base import Match, Postings
 from detectors.chromaprint import (
     ENGINE,
     ITEM_SECONDS,
@@ -71,22 +71,6 @@ _NULL_LAMBDA: Final = 1.3
 pairs of items, of which 8.0e-9 reached a score of 2, 5.2e-10 one of 4, 3.1e-11 one of 6."""
 _LEAST_P: Final = 1e-12
 """Below the 1e-11 of the fit the tail is a guess."""
-
-
-class Postings(Protocol):
-    """Where keys occur; three columns of equal length."""
-
-    @property
-    def rows(self) -> Numbers:
-        """Which of the keys asked for."""
-
-    @property
-    def works(self) -> Numbers:
-        """Number of the work inside the index."""
-
-    @property
-    def positions(self) -> Numbers:
-        """Item inside the work, from 0."""
 
 
 class WorkIndex(Protocol):

@@ -5,9 +5,10 @@ the programme itself is never resampled, keeps its band and its channels, and is
 bit-identical where it is silent. The pattern and its reading are in
 ``detectors.watermark``.
 
-What the mark is not: proof. Whoever holds ten marked minutes can estimate the
-pattern of one key, and anybody can copy a mark onto another recording; the payload
-is a claim that ``safegen verify`` compares with the record it names.
+What the mark is not: proof. Whoever averages many marked blocks of one key can remove
+the layer that repeats, and anybody who has the unmarked sound, too, can copy the mark onto
+another recording; the payload is a claim that ``safegen verify`` compares with the record
+it names.
 """
 
 from collections.abc import Mapping
