@@ -9,11 +9,11 @@ import csv
 import io
 from collections.abc import Sequence
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
 from safegen.duplicates import Duplicate, families
+from safegen.pages import page
 from safegen.tables import safe_cell
 
 SUFFIXES: Final = (".html", ".csv")
@@ -40,14 +40,9 @@ def write_report(pairs: Sequence[Duplicate], path: Path, *, works: int, at: date
 
 def html(pairs: Sequence[Duplicate], *, works: int, at: datetime) -> str:
     """Lay out one page, families first, that stands alone in one file."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["clock"] = _clock
-    source = (resources.files("safegen") / "reports" / "duplicates.html").read_text("utf-8")
-    return environment.from_string(source).render(
+    return page(
+        "duplicates.html",
+        filters={"clock": _clock},
         works=works,
         at=f"{at:%Y-%m-%d %H:%M} UTC",
         pairs=len(pairs),

@@ -11,10 +11,10 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+from safegen.pages import page
 from safegen.policy import Policy, Verdict
 from safegen.policy.judges import p_text
 from safegen.screening import Screening
@@ -87,17 +87,12 @@ def write_report(found: Sequence[Screening], path: Path, *, policy: Policy, at: 
 
 def html(found: Sequence[Screening], *, policy: Policy, at: datetime) -> str:
     """Lay out one page, worst verdicts first, that stands alone in one file."""
-    import jinja2
-
     ordered = sorted(found, key=lambda each: (_ORDER.index(each.verdict), each.file))
     pictured = [each for each in ordered if each.picture][:MAX_PICTURES]
     shown = {id(each) for each in pictured}
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["clock"] = _clock
-    source = (resources.files("safegen") / "reports" / "screening.html").read_text("utf-8")
-    return environment.from_string(source).render(
+    return page(
+        "screening.html",
+        filters={"clock": _clock},
         total=len(ordered),
         policy=policy,
         at=f"{at:%Y-%m-%d %H:%M} UTC",

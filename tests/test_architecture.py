@@ -18,12 +18,7 @@ DOORS = {
     "c2pa": ("safegen/provenance/c2pa.py",),
     "cryptography": ("safegen/provenance",),
     "diffusers": ("safegen/generation/diffusers_models.py",),
-    "jinja2": (
-        "safegen/screening_report.py",
-        "safegen/duplicates_report.py",
-        "safegen/evaluation/matching_bench/report.py",
-        "safegen/evaluation/watermarking/report.py",
-    ),
+    "jinja2": ("safegen/pages.py",),
     "pesq": ("safegen/evaluation/quality.py",),
     "pydantic": ("safegen/policy",),
     "rfc8785": ("safegen/provenance/record.py", "safegen/policy/model.py"),

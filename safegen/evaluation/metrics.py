@@ -56,3 +56,19 @@ def wilson(hits: int, n: int) -> Rate:
         low=0.0 if hits == 0 else max(0.0, center - half),
         high=1.0 if hits == n else min(1.0, center + half),
     )
+
+
+def percent(rate: Rate | None) -> str:
+    """Write a rate as people read it; never 100 % where one was missed."""
+    if rate is None:
+        return "–"
+    if 0 < rate.hits < rate.n:
+        return f"{min(max(100 * rate.rate, 0.1), 99.9):.1f} %"
+    return f"{100 * rate.rate:.0f} %"
+
+
+def between(rate: Rate | None) -> str:
+    """Write the interval and what was counted."""
+    if rate is None:
+        return ""
+    return f"{100 * rate.low:.1f}–{100 * rate.high:.1f} %, {rate.hits}/{rate.n}"

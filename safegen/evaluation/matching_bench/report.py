@@ -8,7 +8,6 @@ import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 from detectors.chromaprint import ENGINE as CHROMAPRINT
@@ -18,7 +17,8 @@ from safegen.evaluation.matching_bench import promises
 from safegen.evaluation.matching_bench.scale import BOTH
 from safegen.evaluation.matching_bench.summary import Big, Figures, Line
 from safegen.evaluation.matching_bench.trials import EXCERPT_SECONDS
-from safegen.evaluation.metrics import Rate
+from safegen.evaluation.metrics import Rate, between, percent
+from safegen.pages import page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,17 +69,11 @@ class _Section:
 
 def html(figures: Figures) -> str:
     """Lay out the page: verdict, failures, promises, recall, strangers, segments, cost, gaps."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = _percent
-    environment.filters["between"] = _between
-    source = (resources.files("safegen") / "reports" / "fingerprint.html").read_text("utf-8")
     promised = [line for line in figures.lines if line.promise]
     plain = [line for line in figures.lines if line.seconds == EXCERPT_SECONDS]
-    return environment.from_string(source).render(
+    return page(
+        "fingerprint.html",
+        filters={"percent": percent, "between": between},
         figures=figures,
         promised=sorted(promised, key=_worst_first),
         reached=sum(_is_reached(line) for line in promised),
@@ -299,19 +293,3 @@ def _svg(draw: Callable[["Figure"], None], *, width: float, height: float) -> st
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return base64.b64encode(buffer.getvalue()).decode()
-
-
-def _percent(rate: Rate | None) -> str:
-    """Write a rate as people read it; never 100 % where one was missed."""
-    if rate is None:
-        return "–"
-    if 0 < rate.hits < rate.n:
-        return f"{min(max(100 * rate.rate, 0.1), 99.9):.1f} %"
-    return f"{100 * rate.rate:.0f} %"
-
-
-def _between(rate: Rate | None) -> str:
-    """Write the interval and what was counted."""
-    if rate is None:
-        return ""
-    return f"{100 * rate.low:.1f}–{100 * rate.high:.1f} %, {rate.hits}/{rate.n}"

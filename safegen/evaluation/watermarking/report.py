@@ -8,11 +8,10 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 from safegen.evaluation.attacks.base import Kind
-from safegen.evaluation.metrics import Rate
+from safegen.evaluation.metrics import Rate, between, percent
 from safegen.evaluation.watermarking.markers import AUDIOSEAL, KEYED, PERTH
 from safegen.evaluation.watermarking.promises import (
     LEAST_OVERLAP,
@@ -21,6 +20,7 @@ from safegen.evaluation.watermarking.promises import (
     MOST_SEARCH,
 )
 from safegen.evaluation.watermarking.summary import Figures, Line, Rates
+from safegen.pages import page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,17 +55,11 @@ class _Section:
 
 def html(figures: Figures) -> str:
     """Lay out the page: verdict, promises with the missed ones first, families, quality, gaps."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = _percent
-    environment.filters["between"] = _between
-    source = (resources.files("safegen") / "reports" / "watermark.html").read_text("utf-8")
     promised = [line for line in figures.lines if line.promise]
     marks = [name for name in _NAMES if any(name in line.marks for line in figures.lines)]
-    return environment.from_string(source).render(
+    return page(
+        "watermark.html",
+        filters={"percent": percent, "between": between},
         figures=figures,
         promised=sorted(promised, key=_worst_first),
         missed=sum(bool(line.misses) for line in promised),
@@ -218,19 +212,3 @@ def _rate(rates: Rates | None, what: str) -> Rate | None:
 
 def _tick(line: Line) -> str:
     return f"{line.attack.strength:g}" if line.attack.unit else line.attack.name
-
-
-def _percent(rate: Rate | None) -> str:
-    """Write a rate as people read it; never 100 % where one was missed."""
-    if rate is None:
-        return "–"
-    if 0 < rate.hits < rate.n:
-        return f"{min(max(100 * rate.rate, 0.1), 99.9):.1f} %"
-    return f"{100 * rate.rate:.0f} %"
-
-
-def _between(rate: Rate | None) -> str:
-    """Write the interval and what was counted."""
-    if rate is None:
-        return ""
-    return f"{100 * rate.low:.0f}–{100 * rate.high:.0f} %, {rate.hits}/{rate.n}"
