@@ -34,6 +34,7 @@ from registry.scope import AuditScope
 from safegen.errors import InputError, IntegrityError, SafegenError
 from safegen.generation.base import ModelFacts
 from safegen.licensing import terms_of
+from safegen.matching import logged_scan
 from safegen.provenance import record as records
 from safegen.provenance.log import InclusionProof, Log
 
@@ -154,6 +155,7 @@ class AuditedOutput:
         reasons: Of the decision, as logged. For a rights-holder only their rules.
         proof: That the record is in the log of the current checkpoint; verified.
         record: What was logged; None where it names other parties' works.
+        scan: How its matches were looked for, as logged; None if they were not.
     """
 
     output: OutputRow
@@ -161,6 +163,7 @@ class AuditedOutput:
     reasons: tuple[Mapping[str, Any], ...]
     proof: InclusionProof
     record: Mapping[str, Any] | None
+    scan: Mapping[str, Any] | None
 
     def to_json(self, scope: AuditScope) -> dict[str, Any]:
         """Give the object that ``audit matches`` prints."""
@@ -178,6 +181,7 @@ class AuditedOutput:
             "file": output.file_name if is_own or scope.is_everything else None,
             "sha256": output.sha256,
             "seconds": round(output.seconds, 3),
+            "scan": self.scan,
             "matches": [_quotation_json(each, scope) for each in self.quotations],
             "log": {
                 "index": proof.position,
@@ -413,6 +417,7 @@ def _audited(
         reasons=tuple(_reasons(logged, scope, quotations)),
         proof=proof,
         record=logged if scope.is_everything or _is_only_theirs(logged, quotations) else None,
+        scan=logged_scan(logged),
     )
 
 

@@ -28,6 +28,7 @@ from safegen.generation.compose import compose
 from safegen.generation.procedural import render
 from safegen.generation.systems import load as load_model
 from safegen.listening import listen_here, open_ears
+from safegen.matching import Scan
 from safegen.provenance.keys import KeyStore
 from safegen.provenance.log import open_log
 from safegen.recording import Release, now
@@ -196,7 +197,7 @@ def _verify(config: Config, gate: Gate, released: Release, out: Path) -> Iterato
 
 def _screen(config: Config, out: Path) -> Step:
     """Judge the uploads like a platform would, with a report to look at."""
-    ears = open_ears(config)
+    ears = open_ears(config, scan=Scan.PLAIN)
     judge = policy.load("standard", config.policies)
     database = schema.open_database(config.database_url)
     try:

@@ -46,13 +46,13 @@ from registry.releases import NewOutput
 from registry.session import Database
 from safegen import memorization, policy, second_mark, watermark
 from safegen.audio import Audio, FileFormat, checked, encode
-from safegen.checking import CHECK_SECONDS, run_check
+from safegen.checking import CHECK_SECONDS, VARIANT_SECONDS, run_check
 from safegen.config import Config, from_environment
 from safegen.errors import InputError, ReleaseBlockedError
 from safegen.generation.base import Generation, Generator, ModelFacts, Request
 from safegen.kept import listen_for_keeps, plain_of
 from safegen.licensing import licensed_matches, owed
-from safegen.matching import CatalogMatcher
+from safegen.matching import CatalogMatcher, Scan
 from safegen.policy import Action, CheckResult, Outcome, Policy
 from safegen.provenance import c2pa, receipts, record
 from safegen.provenance.keys import KeyStore
@@ -105,6 +105,7 @@ class Gate:
         second: AudioSeal | None = None,
         inflation: float | None = None,
         index_folder: Path | None = None,
+        scan: Scan = Scan.PLAIN,
         on_step: Callable[[str], None] | None = None,
     ) -> None:
         self.database = database
@@ -113,6 +114,7 @@ class Gate:
         self._quarantine = quarantine
         self._second = second
         self._inflation = inflation
+        self._scan = scan
         self._on_step = on_step or (lambda _: None)
         self.log = open_log(database, keys)
         self.mark_keys = keys.watermark_keys()
@@ -129,6 +131,7 @@ class Gate:
         home: Path | None = None,
         *,
         policy_name: str = "strict",
+        scan: Scan = Scan.PLAIN,
         on_step: Callable[[str], None] | None = None,
     ) -> "Gate":
         """Open the gate of an installation and finish what dead processes left.
@@ -137,6 +140,7 @@ class Gate:
             home: The state folder; None reads ``SAFEGEN_HOME`` and
                 ``SAFEGEN_DATABASE_URL``, as the command line does.
             policy_name: "strict", "standard", "permissive", or a policy file's path.
+            scan: How thoroughly each output is compared with the catalog.
             on_step: Called with the name of each step done.
 
         Raises:
@@ -157,6 +161,7 @@ class Gate:
             second=second_mark.from_home(config),
             inflation=watermark.inflation_of(config),
             index_folder=config.index,
+            scan=scan,
             on_step=on_step,
         )
         gate.publisher.recover()
@@ -289,7 +294,13 @@ class Gate:
         )
 
         # 3 Listen to the sound as it was made.
-        self._check(case, "catalog_match", lambda: self._listen_catalog(case, audio))
+        searching = (self._scan.variants - 1) * VARIANT_SECONDS * audio.seconds
+        self._check(
+            case,
+            "catalog_match",
+            lambda: self._listen_catalog(case, audio),
+            limit_seconds=CHECK_SECONDS + searching,
+        )
         self._check(case, "memorization", lambda: self._listen_memory(case, generation))
         self._check(case, "synthetic", lambda: self._listen_synthetic(case, audio))
         self._on_step("listened")
@@ -376,7 +387,7 @@ class Gate:
     # 3 ------------------------------------------------------------------------------
 
     def _listen_catalog(self, case: _Case, audio: Audio) -> CheckResult:
-        matches = self.matcher.match(audio)
+        matches = self.matcher.match(audio, deep=self._scan is Scan.DEEP)
         with self.database.read() as session:
             case.matches = licensed_matches(
                 session, matches, at=case.item.time, policy=self._policy
@@ -384,7 +395,12 @@ class Gate:
         covered = frozenset(found.match.work_id for found in case.matches if found.license_id)
         result = policy.judge_matches(self._policy, matches, covered)
         quoted = frozenset(policy.counted_matches(self._policy, matches))
-        return dataclasses.replace(result, owed=owed(case.matches, quoted))
+        return dataclasses.replace(
+            result,
+            detail=result.detail + _thoroughly(self._scan),
+            evidence={**result.evidence, "scan": self._scan.to_json()},
+            owed=owed(case.matches, quoted),
+        )
 
     def _listen_memory(self, case: _Case, generation: Generation) -> CheckResult:
         items = memorization.for_model(case.item.facts)
@@ -492,6 +508,7 @@ class Gate:
             checks=checks,
             matches=case.matches,
             memorization=case.memorization,
+            scan=self._scan,
         )
 
     def _refuse(self, case: _Case, judgement: Judgement, *, audio: Audio | None) -> Release:
@@ -574,6 +591,10 @@ def _row(case: _Case, judgement: Judgement, finished: Finished | None, *, state:
         kept=case.kept,
         entry=record.seal(body(case.item, judgement, finished, version=_version()), private=()),
     )
+
+
+def _thoroughly(scan: Scan) -> str:
+    return f" ({scan} scan, {scan.variants} variants)" if scan is Scan.DEEP else ""
 
 
 def _raise_if_refused(found: Release) -> Release:

@@ -24,6 +24,7 @@ from safegen.audio import Audio, load, sha256_file
 from safegen.config import Config
 from safegen.errors import InputError, SafegenError
 from safegen.kept import listen_for_keeps
+from safegen.matching import Scan
 from safegen.policy import Fault
 from safegen.spectrogram import spectrogram_png
 
@@ -52,6 +53,7 @@ class Ears:
         detect: Listens for our watermarks.
         hear_root: Listens for the mark that the shipped codec's decoder writes.
         read_manifest: Reads Content Credentials from the file.
+        scan: How thoroughly ``match`` looks.
     """
 
     match: Callable[[Audio], tuple[Match, ...]]
@@ -59,6 +61,7 @@ class Ears:
     detect: Callable[[Audio], "WatermarkFinding"]
     hear_root: Callable[[Audio], "DecoderMarkFinding"]
     read_manifest: Callable[[Path], "C2paFinding"]
+    scan: Scan = Scan.PLAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,7 @@ class Heard:
         problem: Why it cannot be decoded, "" if it can.
         picture: A spectrogram as PNG, b"" if none was asked for.
         kept: Of the sound, to compare it with works that come later.
+        scan: How thoroughly it was compared with the catalog.
     """
 
     path: Path
@@ -96,10 +100,15 @@ class Heard:
     problem: str
     picture: bytes
     kept: tuple[NewFingerprint, ...] = ()
+    scan: Scan = Scan.PLAIN
 
 
-def open_ears(config: Config) -> Ears:
+def open_ears(config: Config, *, scan: Scan) -> Ears:
     """Open the ears of an installation: its catalog, its watermark keys, its trust anchors.
+
+    Args:
+        config: Of the installation.
+        scan: How thoroughly to compare with the catalog.
 
     Raises:
         SafegenError: If the keys are missing.
@@ -118,11 +127,12 @@ def open_ears(config: Config) -> Ears:
     anchors = keys.trust_anchors()
     matcher = CatalogMatcher(schema.open_database(config.database_url), index_folder=config.index)
     return Ears(
-        match=matcher.match,
+        match=lambda audio: matcher.match(audio, deep=scan is Scan.DEEP),
         classify=lambda audio: synthetic.classify(audio.waveform, audio.sample_rate),
         detect=lambda audio: watermark.detect(audio, keys=mark_keys, inflation=inflation),
         hear_root=lambda audio: decoder_mark.hear(audio.waveform, audio.sample_rate),
         read_manifest=lambda path: c2pa.read(path, trust_anchors=anchors),
+        scan=scan,
     )
 
 
@@ -170,6 +180,7 @@ def listen(path: Path, ears: Ears, *, with_picture: bool) -> Heard:
         problem="",
         picture=spectrogram_png(audio) if with_picture else b"",
         kept=kept or (),
+        scan=ears.scan,
     )
 
 

@@ -11,8 +11,9 @@ newest change number at every call and refreshed when that moved.
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -42,6 +43,25 @@ LEAST_SECONDS: Final = 4.9
 in a shorter sound would be no answer."""
 _REPAIRS: Final = 2
 
+
+class Scan(StrEnum):
+    """How thoroughly a sound is compared with the catalog."""
+
+    PLAIN = "plain"
+    """As it is."""
+    DEEP = "deep"
+    """And as it would have been before somebody retuned it or changed its speed."""
+
+    @property
+    def variants(self) -> int:
+        """Tell as how many versions the sound is searched for, itself included."""
+        return 1 + len(VARIANTS) * (self is Scan.DEEP)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what a record says about how its matches were looked for."""
+        return {"kind": self.value, "variants": self.variants}
+
+
 Answer = TypeVar("Answer")
 log = logging.getLogger(__name__)
 
@@ -70,6 +90,15 @@ ENGINES: Final[Mapping[str, Engine]] = {
 """Every engine by its name, and the rule by which it is searched."""
 
 
+def logged_scan(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Tell from a record how its matches were looked for; None if they were not.
+
+    Records from before this was written speak of plain scans.
+    """
+    found: Mapping[str, Any] | None = body.get("scan", Scan.PLAIN.to_json())
+    return found
+
+
 class CatalogMatcher:
     """Compares sounds with the works in force; safe to share between threads.
 
@@ -96,7 +125,7 @@ class CatalogMatcher:
         Args:
             audio: The sound.
             deep: Also look for copies that were retuned by up to six semitones or sped up
-                or slowed down by up to a tenth; takes some fifty times as long.
+                or slowed down by up to a tenth, ``Scan.DEEP``; takes some 40 times as long.
 
         Raises:
             DetectorError: If the sound is shorter than ``LEAST_SECONDS``, which is too

@@ -20,6 +20,7 @@ from registry.releases import CheckRow, MatchRow, NewModel, NewOutput
 from safegen import watermark
 from safegen.generation.base import ModelFacts
 from safegen.kept import others_of, plain_of
+from safegen.matching import Scan
 from safegen.policy import CheckResult, Decision, Policy
 
 WATERMARK_ALGORITHM: Final = "safegen-keyed-spread-spectrum-2"
@@ -180,13 +181,23 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """All that was found about one output, and what follows from it."""
+    """All that was found about one output, and what follows from it.
+
+    Attributes:
+        policy: What it was judged by.
+        decision: What follows.
+        checks: In the order in which they ran.
+        matches: Where works are quoted.
+        memorization: None if it was not examined.
+        scan: How the matches were looked for.
+    """
 
     policy: Policy
     decision: Decision
     checks: tuple[CheckResult, ...]
     matches: tuple[LicensedMatch, ...]
     memorization: MemorizationFinding | None
+    scan: Scan = Scan.PLAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +249,7 @@ class Release:
                 {"rule": reason.rule, "check": reason.check, "problem": reason.problem}
                 for reason in self.judgement.decision.reasons
             ],
+            "scan": self.judgement.scan.to_json(),
             "matches": [match.to_json() for match in self.judgement.matches],
             "memorization": memorization_json(self.judgement.memorization),
             "log": {"index": self.position, "tree_size": self.tree_size},
@@ -291,6 +303,7 @@ def body(
             ],
         },
         "checks": [check_json(check) for check in judgement.checks],
+        "scan": judgement.scan.to_json(),
         "matches": [match.to_json() for match in judgement.matches],
         "memorization": memorization_json(judgement.memorization),
         "output": None if finished is None else _output(finished),

@@ -29,6 +29,7 @@ from safegen.audio import sha256_file
 from safegen.kept import others_of, plain_of
 from safegen.licensing import licensed_matches
 from safegen.listening import Heard
+from safegen.matching import Scan, logged_scan
 from safegen.policy import (
     RULES,
     Policy,
@@ -92,6 +93,7 @@ class Screening:
             **{name: body[name] for name in names},
             # Records from before this ear was opened do not speak of it.
             "decoder_mark": body.get("decoder_mark", _decoder_mark_json(None)),
+            "scan": logged_scan(body),
             "seconds": body["seconds"],
             "record_id": body["record_id"],
             "policy": body["policy"],
@@ -130,7 +132,12 @@ class Screener:
         self._entropy = entropy
 
     def screen(
-        self, paths: Sequence[Path], listener: Listener, *, resume: bool
+        self,
+        paths: Sequence[Path],
+        listener: Listener,
+        *,
+        resume: bool,
+        scan: Scan = Scan.PLAIN,
     ) -> Iterator[Screening]:
         """Judge files; with ``resume``, answers that are in the log come first.
 
@@ -140,13 +147,14 @@ class Screener:
         Args:
             paths: Files, not folders.
             listener: Hears them.
-            resume: Do not judge again what was judged under this very policy.
+            resume: Do not judge again what was judged under this very policy and scan.
+            scan: How thoroughly the listener's ears compare with the catalog.
         """
         todo = list(paths)
         if resume:
             todo = []
             for path in paths:
-                known = self._known(path)
+                known = self._known(path, scan)
                 if known is None:
                     todo.append(path)
                 else:
@@ -154,7 +162,7 @@ class Screener:
         for group in listener(todo):
             yield from self._commit(group)
 
-    def _known(self, path: Path) -> Screening | None:
+    def _known(self, path: Path, scan: Scan) -> Screening | None:
         try:
             sha256, size_bytes = sha256_file(path), path.stat().st_size
         except OSError:
@@ -163,9 +171,12 @@ class Screener:
             row = find_screening(session, sha256=sha256, policy_sha256=self._policy.sha256)
         if row is None:
             return None
+        body = record.parse(row.record)
+        if logged_scan(body) not in (None, scan.to_json()):
+            return None
         return Screening(
             file=str(path),
-            body=record.parse(row.record),
+            body=body,
             position=row.log_index,
             is_resumed=True,
             size_bytes=size_bytes,
@@ -267,6 +278,7 @@ def _body(
         "synthetic": _synthetic_json(findings.synthetic if findings else None),
         "watermark": _watermark_json(findings.watermark if findings else None),
         "decoder_mark": _decoder_mark_json(findings.decoder_mark if findings else None),
+        "scan": heard.scan.to_json() if findings else None,
         "matches": [match.to_json() for match in matches],
         "c2pa": _c2pa_json(findings.c2pa if findings else None),
     }

@@ -207,6 +207,8 @@ def _facts(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     if row["verdict"] != Verdict.UNDECODABLE.value:
         signed = f"{manifest['state']} {manifest['issuer']} {manifest['generator']}"
         facts.append(("Content Credentials", " ".join(signed.split())))
+    if row["scan"]:
+        facts.append(("Catalog scan", f"{row['scan']['kind']}, {row['scan']['variants']} variants"))
     facts += [("SHA-256", row["sha256"]), ("Record", row["record_id"])]
     facts.append(("Log entry", str(row["log"]["index"])))
     return tuple(facts)

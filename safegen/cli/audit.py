@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from safegen.cli.options import config, emit, format_option, moment
+from safegen.cli.options import config, emit, format_option, moment, place_text
 from safegen.errors import InputError
 
 if TYPE_CHECKING:
@@ -371,14 +371,14 @@ def _text(row: dict[str, Any]) -> str:
     lines += [
         f"  quotes    {match['title']} ({match['rights_holder']}"
         + (f" and {match['other_holders']} more" if match["other_holders"] else "")
-        + f"): {match['query_start_seconds']:.1f}-{match['query_end_seconds']:.1f} s is "
-        f"{match['reference_start_seconds']:.1f}-{match['reference_end_seconds']:.1f} s of the "
-        f"work, score {match['score']:.2f}, "
+        + f"): {place_text(match)}, score {match['score']:.2f}, "
         + (f"license {match['license']['name']}" if match["license"] else "no license")
         + (f", found later, entry {match['rescan']['log']['index']}" if match["rescan"] else "")
         for match in row["matches"]
     ]
     log = row["log"]
+    if row["scan"]:
+        lines.append(f"  scan      {row['scan']['kind']}, {row['scan']['variants']} variants")
     lines.append(
         f"  log       entry {log['index']} of {log['tree_size']}, leaf {log['leaf_hash'][:16]}, "
         f"proof of {len(log['proof'])} hashes verified against root {log['root'][:16]}"

@@ -15,6 +15,7 @@ from safegen.cli.catalog_in import (
     license_options,
     progress,
 )
+from safegen.cli.find import find
 from safegen.cli.options import config, emit, format_option, moment, quiet_option
 from safegen.cli.reassign import reassign
 from safegen.cli.reindex import reindex
@@ -36,16 +37,18 @@ def catalog_command() -> None:
       0  done
       1  could not
       2  wrong use, or at least one file or line was not added
+      3  the catalog has what was asked for (find), or quotes it unlicensed (rescan)
 
     \b
     Example:
       safegen catalog add music/ --rights-holder "Acme Records" --license CC0-1.0
+      safegen catalog find upload.mp3
       safegen catalog import works.csv
       safegen catalog list
     """
 
 
-for _command in (add, import_, fingerprint, reassign, reindex, rescan):
+for _command in (add, import_, fingerprint, find, reassign, reindex, rescan):
     catalog_command.add_command(_command)
 
 

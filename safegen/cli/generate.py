@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safegen.cli.options import emit, format_option, gate_options, quiet_option
+from safegen.cli.options import emit, format_option, gate_options, place_text, quiet_option
 from safegen.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def generate(
     seed: int | None,
     count: int,
     negative_prompt: str,
+    scan_name: str,
     file_format: str,
     device: str,
     out: Path,
@@ -74,11 +75,12 @@ def generate(
     from safegen.gate import Gate
     from safegen.generation.base import Request
     from safegen.generation.systems import load
+    from safegen.matching import Scan
 
     first = secrets.randbelow(MAX_SEED - count) if seed is None else seed
     if first + count > MAX_SEED:
         raise InputError(f"seed {first} + count {count} is beyond {MAX_SEED}", remedy="Lower it.")
-    gate = Gate.open(policy_name=policy_name)
+    gate = Gate.open(policy_name=policy_name, scan=Scan(scan_name))
     try:
         generator = load(model_name, device=device)
         refused = False
@@ -148,9 +150,7 @@ def text_of(release: "Release") -> str:
         for reason in release.judgement.decision.reasons
     ]
     quotes = [
-        f"  quotes    {m.title} ({m.rights_holder}): "
-        f"{m.match.query_start_seconds:.1f}-{m.match.query_end_seconds:.1f} s is "
-        f"{m.match.reference_start_seconds:.1f}-{m.match.reference_end_seconds:.1f} s of the work"
+        f"  quotes    {m.title} ({m.rights_holder}): {place_text(m.to_json())}"
         for m in release.judgement.matches
     ]
     return "\n".join([head, *reasons, *quotes, *(f"  {name:9} {value}" for name, value in rows)])

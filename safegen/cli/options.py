@@ -32,9 +32,23 @@ def quiet_option(command: Command) -> Command:
     return click.option("-q", "--quiet", is_flag=True, help="No progress bar on stderr.")(command)
 
 
+def scan_option(command: Command) -> Command:
+    """Add ``--scan plain|deep`` as the parameter ``scan_name``."""
+    return click.option(
+        "--scan",
+        "scan_name",
+        type=click.Choice(["plain", "deep"]),
+        default="plain",
+        show_default=True,
+        help="deep also finds works that were retuned by up to 6 semitones or played up to a "
+        "tenth faster or slower; it takes about 40 times as long, 0.2 s for a second of sound.",
+    )(command)
+
+
 def gate_options(command: Command) -> Command:
-    """Add what every way through the gate takes: policy, file format, output folder."""
+    """Add what every way through the gate takes: policy, scan, file format, output folder."""
     for option in (
+        scan_option,
         click.option(
             "--out",
             type=click.Path(file_okay=False, path_type=Path),
@@ -54,6 +68,23 @@ def gate_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def place_text(match: Mapping[str, Any]) -> str:
+    """Say for people which seconds of a sound are which seconds of a work, and how changed."""
+    changed = [
+        text
+        for text, is_changed in (
+            (f"{match['semitones']:+.2g} semitones", abs(match["semitones"]) >= 0.05),
+            (f"at {match['speed']:.3f} of its speed", abs(match["speed"] - 1.0) >= 0.002),
+        )
+        if is_changed
+    ]
+    return (
+        f"{match['query_start_seconds']:.1f}-{match['query_end_seconds']:.1f} s is "
+        f"{match['reference_start_seconds']:.1f}-{match['reference_end_seconds']:.1f} s of the work"
+        + "".join(f", {text}" for text in changed)
+    )
 
 
 def config() -> Config:

@@ -25,6 +25,7 @@ def release(
     generator: str,
     license_: str,
     prompt: str | None,
+    scan_name: str,
     file_format: str,
     out: Path,
     format_: str,
@@ -48,11 +49,12 @@ def release(
     from safegen.audio import load
     from safegen.gate import Gate
     from safegen.generation.base import ModelFacts
+    from safegen.matching import Scan
 
     for path in files:
         load(path)
     facts = ModelFacts(name=generator, version="unknown", license=license_)
-    gate = Gate.open(policy_name=policy_name)
+    gate = Gate.open(policy_name=policy_name, scan=Scan(scan_name))
     refused = False
     try:
         hidden = quiet or not sys.stderr.isatty() or sys.stdout.isatty()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safegen.cli.options import config, emit, format_option, quiet_option
+from safegen.cli.options import config, emit, format_option, place_text, quiet_option
 
 if TYPE_CHECKING:
     from safegen.rescan import Finding
@@ -98,9 +98,7 @@ def _text(found: "Finding") -> str:
         f"added {row['catalog']['added_at'][:10]}, log entry {row['log']['index']}"
     ]
     lines += [
-        f"  {match['query_start_seconds']:.1f}-{match['query_end_seconds']:.1f} s is "
-        f"{match['reference_start_seconds']:.1f}-{match['reference_end_seconds']:.1f} s of the "
-        f"work, p {match['p_value']:.1g}, {match['status']}"
+        f"  {place_text(match)}, p {match['p_value']:.1g}, {match['status']}"
         for match in row["matches"]
     ]
     return "\n".join(lines)

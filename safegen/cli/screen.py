@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safegen.cli.options import config, emit, format_option, quiet_option
+from safegen.cli.options import (
+    config,
+    emit,
+    format_option,
+    place_text,
+    quiet_option,
+    scan_option,
+)
 from safegen.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,8 +51,11 @@ _REPORTS = (".html", ".csv")
 )
 @click.option("--overwrite", is_flag=True, help="Replace the report if it exists.")
 @click.option(
-    "--resume", is_flag=True, help="Skip files that were judged before under the same policy."
+    "--resume",
+    is_flag=True,
+    help="Skip files that were judged before under the same policy and scan.",
 )
+@scan_option
 @format_option
 @quiet_option
 def screen(
@@ -56,6 +66,7 @@ def screen(
     report: Path | None,
     overwrite: bool,
     resume: bool,
+    scan_name: str,
     format_: str,
     quiet: bool,
 ) -> None:
@@ -77,11 +88,13 @@ def screen(
       safegen screen uploads/ --jobs 4 --report report.html --format jsonl > verdicts.jsonl
     """
     import importlib.metadata
+    from functools import partial
 
     from registry import schema
     from safegen import policy
     from safegen.audio import walk
     from safegen.listening import listen_here, listen_in_pool, open_ears
+    from safegen.matching import Scan
     from safegen.provenance.keys import KeyStore
     from safegen.provenance.log import open_log
     from safegen.recording import now
@@ -107,19 +120,23 @@ def screen(
         now=now,
         version=importlib.metadata.version("safegen"),
     )
+    scan = Scan(scan_name)
+    open_all = partial(open_ears, scan=scan)
     pictures = report is not None and report.suffix == ".html"
     if jobs == 1:
-        ears = open_ears(settings)
+        ears = open_all(settings)
         results = screener.screen(
-            files, lambda todo: listen_here(todo, ears, with_picture=pictures), resume=resume
+            files,
+            lambda todo: listen_here(todo, ears, with_picture=pictures),
+            resume=resume,
+            scan=scan,
         )
     else:
         results = screener.screen(
             files,
-            lambda todo: listen_in_pool(
-                todo, open_ears, settings, jobs=jobs, with_picture=pictures
-            ),
+            lambda todo: listen_in_pool(todo, open_all, settings, jobs=jobs, with_picture=pictures),
             resume=resume,
+            scan=scan,
         )
     sizes = sum(path.stat().st_size for path in files if path.exists())
     hidden = quiet or not sys.stderr.isatty()
@@ -169,9 +186,7 @@ def _text(found: "Screening") -> str:
     lines = [f"{row['verdict']:12} {row['file']}"]
     lines += [f"  {reason['rule']:4} {reason['problem']}" for reason in row["reasons"]]
     lines += [
-        f"  quotes {match['title']} ({match['rights_holder']}): "
-        f"{match['query_start_seconds']:.1f}-{match['query_end_seconds']:.1f} s is "
-        f"{match['reference_start_seconds']:.1f}-{match['reference_end_seconds']:.1f} s of the work"
+        f"  quotes {match['title']} ({match['rights_holder']}): {place_text(match)}"
         + (", licensed" if match["license_id"] else "")
         for match in row["matches"]
     ]

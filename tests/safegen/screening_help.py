@@ -14,7 +14,7 @@ from safegen import policy, watermark
 from safegen.audio import Audio
 from safegen.config import Config, from_environment
 from safegen.listening import Ears
-from safegen.matching import CatalogMatcher, catalog_fingerprints
+from safegen.matching import CatalogMatcher, Scan, catalog_fingerprints
 from safegen.provenance import c2pa
 from safegen.provenance.keys import KeyStore
 from safegen.provenance.log import open_log
@@ -71,15 +71,17 @@ def quiet_classifier(audio: Audio) -> SyntheticFinding:
     )
 
 
-def ears_of(home: Path, database: Database) -> Ears:
+def ears_of(home: Path, database: Database, *, scan: Scan = Scan.PLAIN) -> Ears:
     """Real ears, except for the classifier, whose weights are another matter."""
     keys = KeyStore(config_of(home).keys)
+    matcher = CatalogMatcher(database)
     return Ears(
-        match=CatalogMatcher(database).match,
+        match=lambda audio: matcher.match(audio, deep=scan is Scan.DEEP),
         classify=quiet_classifier,
         detect=lambda audio: watermark.detect(audio, keys=keys.watermark_keys()),
         hear_root=lambda audio: decoder_mark.hear(audio.waveform, audio.sample_rate),
         read_manifest=lambda path: c2pa.read(path, trust_anchors=keys.trust_anchors()),
+        scan=scan,
     )
 
 

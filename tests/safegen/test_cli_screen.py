@@ -13,6 +13,7 @@ from safegen.audio import Audio, save
 from safegen.cli import main
 from safegen.config import Config
 from safegen.listening import Ears
+from safegen.matching import Scan
 from tests.safegen.conftest import tones
 from tests.safegen.screening_help import add_work, ears_of, open_home
 
@@ -26,9 +27,9 @@ def database(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     monkeypatch.delenv("SAFEGEN_DATABASE_URL", raising=False)
     opened = open_home(home)
 
-    def ears(config: Config) -> Ears:
+    def ears(config: Config, *, scan: Scan) -> Ears:
         assert config.home == home
-        return ears_of(home, opened)
+        return ears_of(home, opened, scan=scan)
 
     monkeypatch.setattr(listening, "open_ears", ears)
     yield opened
