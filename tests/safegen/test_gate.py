@@ -250,7 +250,7 @@ def test_a_generator_that_hands_out_marked_sound_is_refused_and_logged(
 def test_a_check_that_breaks_blocks_in_strict(
     gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(audio: Audio) -> tuple[Match, ...]:
+    def broken(audio: Audio, *, deep: bool) -> tuple[Match, ...]:
         raise OSError("the index is gone")
 
     monkeypatch.setattr(gate.matcher, "match", broken)
@@ -290,7 +290,7 @@ def test_a_quarantined_output_waits_where_only_the_operator_can_read(
     gate = Gate.open(home, policy_name="standard")
     audio = tones(9)
 
-    def broken(audio: Audio) -> tuple[Match, ...]:
+    def broken(audio: Audio, *, deep: bool) -> tuple[Match, ...]:
         raise OSError("the index is gone")
 
     monkeypatch.setattr(gate.matcher, "match", broken)
