@@ -99,6 +99,11 @@ def last_finished(session: Session) -> RescanRow | None:
     return _row(session.scalar(_newest().where(Rescan.finished_at.is_not(None))))
 
 
+def total_findings(session: Session) -> int:
+    """Count the pairs of output and work that all runs have found."""
+    return int(session.scalar(select(func.sum(Rescan.findings))) or 0)
+
+
 def get(session: Session, rescan_id: int) -> RescanRow:
     """Read a run.
 

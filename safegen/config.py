@@ -54,6 +54,11 @@ class Config:
         return self.home / "calibration" / "watermark.json"
 
     @property
+    def rescans(self) -> Path:
+        """Folder of the lock and the log of re-scans in the background."""
+        return self.home / "rescans"
+
+    @property
     def index(self) -> Path:
         """Folder of derived indexes; may be deleted at any time."""
         return self.home / "index"

@@ -87,6 +87,36 @@ class _Pair:
     matches: tuple[Match, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far the outputs of an installation are compared with its catalog.
+
+    Attributes:
+        unfinished: A run that is under way or was interrupted.
+        finished: The newest run that reached its end.
+        is_behind: Whether past outputs are still to be compared with works.
+        findings: Pairs of output and work that all runs have found.
+    """
+
+    unfinished: RescanRow | None
+    finished: RescanRow | None
+    is_behind: bool
+    findings: int
+
+
+def standing(session: Session) -> Standing:
+    """Tell how far past outputs are compared with the catalog as it is now."""
+    run, before = rescans.unfinished(session), rescans.last_finished(session)
+    has_news = before is None or catalog.last_change(session) > before.change_to
+    is_due = has_news and catalog.last_change(session) > 0 and rescans.next_output(session) > 0
+    return Standing(
+        unfinished=run,
+        finished=before,
+        is_behind=run is not None or is_due,
+        findings=rescans.total_findings(session),
+    )
+
+
 class Rescanner:
     """Compares past outputs with later works; safe to run beside gates and screeners.
 

@@ -85,6 +85,15 @@ def _holder_options(command: Command) -> Command:
     return command
 
 
+_rescan_option = click.option(
+    "--rescan/--no-rescan",
+    "with_rescan",
+    default=True,
+    show_default=True,
+    help="Compare past outputs with the new works, in the background.",
+)
+
+
 def as_cells(words: "dict[str, str | tuple[str, ...]]") -> dict[str, str]:
     """Write options as the cells of a table are written."""
     return {
@@ -127,6 +136,7 @@ def _terms(words: "dict[str, str | tuple[str, ...]]") -> "Terms":
 @click.option("--artist", default="", help="[default: from the tags]")
 @click.option("--isrc", default="", help="For a single file. [default: from the tags]")
 @click.option("--revive", is_flag=True, help="Bring works back that were removed before.")
+@_rescan_option
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), help="Processes. [default: the cores]")
 @format_option
 @quiet_option
@@ -136,6 +146,7 @@ def add(
     artist: str,
     isrc: str,
     revive: bool,
+    with_rescan: bool,
     jobs: int | None,
     format_: str,
     quiet: bool,
@@ -165,7 +176,17 @@ def add(
     declarations = declare(
         paths, _terms(words), title=title.strip(), artist=artist.strip(), isrc=parse_isrc(isrc)
     )
-    raise SystemExit(_ingest(declarations, 0, jobs, revive=revive, format_=format_, quiet=quiet))
+    raise SystemExit(
+        _ingest(
+            declarations,
+            0,
+            jobs,
+            revive=revive,
+            with_rescan=with_rescan,
+            format_=format_,
+            quiet=quiet,
+        )
+    )
 
 
 @click.command("import")
@@ -177,6 +198,7 @@ def add(
 @click.option("--template", is_flag=True, help="Print a table with every column, and stop.")
 @click.option("--strict", is_flag=True, help="Add nothing if anything is bad.")
 @click.option("--revive", is_flag=True, help="Bring works back that were removed before.")
+@_rescan_option
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), help="Processes. [default: the cores]")
 @format_option
 @quiet_option
@@ -185,6 +207,7 @@ def import_(
     template: bool,
     strict: bool,
     revive: bool,
+    with_rescan: bool,
     jobs: int | None,
     format_: str,
     quiet: bool,
@@ -241,11 +264,24 @@ def import_(
         raise InputError("no file is named", remedy="Name a .csv or .sfp file, or --template.")
     if source.suffix.lower() == SUFFIX:
         status = _import_fingerprints(
-            source, words, strict=strict, revive=revive, format_=format_, quiet=quiet
+            source,
+            words,
+            strict=strict,
+            revive=revive,
+            with_rescan=with_rescan,
+            format_=format_,
+            quiet=quiet,
         )
     else:
         status = _import_table(
-            source, words, jobs, strict=strict, revive=revive, format_=format_, quiet=quiet
+            source,
+            words,
+            jobs,
+            strict=strict,
+            revive=revive,
+            with_rescan=with_rescan,
+            format_=format_,
+            quiet=quiet,
         )
     raise SystemExit(status)
 
@@ -257,6 +293,7 @@ def _import_table(
     *,
     strict: bool,
     revive: bool,
+    with_rescan: bool,
     format_: str,
     quiet: bool,
 ) -> int:
@@ -278,8 +315,12 @@ def _import_table(
             remedy="Mend them, or leave --strict out to add the others.",
         )
     if strict:
-        return _import_whole(table, good, jobs, revive=revive, format_=format_, quiet=quiet)
-    return _ingest(good, bad_lines, jobs, revive=revive, format_=format_, quiet=quiet)
+        return _import_whole(
+            table, good, jobs, revive=revive, with_rescan=with_rescan, format_=format_, quiet=quiet
+        )
+    return _ingest(
+        good, bad_lines, jobs, revive=revive, with_rescan=with_rescan, format_=format_, quiet=quiet
+    )
 
 
 def _import_whole(
@@ -288,6 +329,7 @@ def _import_whole(
     jobs: int | None,
     *,
     revive: bool,
+    with_rescan: bool,
     format_: str,
     quiet: bool,
 ) -> int:
@@ -311,7 +353,9 @@ def _import_whole(
         )
 
     size = total_bytes(declarations)
-    return _show(rows, size, bad=0, is_late=True, format_=format_, quiet=quiet)
+    return _show(
+        rows, size, bad=0, is_late=True, with_rescan=with_rescan, format_=format_, quiet=quiet
+    )
 
 
 def _import_fingerprints(
@@ -320,6 +364,7 @@ def _import_fingerprints(
     *,
     strict: bool,
     revive: bool,
+    with_rescan: bool,
     format_: str,
     quiet: bool,
 ) -> int:
@@ -334,7 +379,9 @@ def _import_fingerprints(
         return take(database, file, terms, now=lambda: datetime.now(UTC), revive=revive)
 
     size = file.stat().st_size
-    return _show(rows, size, bad=0, is_late=strict, format_=format_, quiet=quiet)
+    return _show(
+        rows, size, bad=0, is_late=strict, with_rescan=with_rescan, format_=format_, quiet=quiet
+    )
 
 
 @click.command()
@@ -426,6 +473,7 @@ def _ingest(
     jobs: int | None,
     *,
     revive: bool,
+    with_rescan: bool,
     format_: str,
     quiet: bool,
 ) -> int:
@@ -443,7 +491,9 @@ def _ingest(
         )
 
     size = total_bytes(declarations)
-    return _show(rows, size, bad=bad, is_late=False, format_=format_, quiet=quiet)
+    return _show(
+        rows, size, bad=bad, is_late=False, with_rescan=with_rescan, format_=format_, quiet=quiet
+    )
 
 
 def _show(
@@ -452,6 +502,7 @@ def _show(
     *,
     bad: int,
     is_late: bool,
+    with_rescan: bool,
     format_: str,
     quiet: bool,
 ) -> int:
@@ -462,6 +513,7 @@ def _show(
         size_bytes: Of all that will be added, for progress.
         bad: Lines that were refused before.
         is_late: Nothing is stored before the end, so nothing is printed before it.
+        with_rescan: Compare past outputs with what is new, in the background.
         format_: Of the rows.
         quiet: Without progress and without the counts.
     """
@@ -498,17 +550,46 @@ def _show(
         emit(_added_json(row), _added_text(row), format_)
     if not quiet:
         click.echo(f"{created} added, {present} there before, {failed} not added", err=True)
-        if created:
-            click.echo(
-                "Run `safegen catalog rescan` to compare past outputs with what is new.", err=True
-            )
     if differing:
         click.echo(
             f"{differing} of those there before are under other license terms, which were kept.\n"
             "Run `safegen catalog relicense WORK_ID --license NAME` to change them.",
             err=True,
         )
+    if with_rescan:
+        _compare_past_outputs(quiet=quiet)
     return 2 if failed else 0
+
+
+def _compare_past_outputs(*, quiet: bool) -> None:
+    """Start a re-scan in the background if past outputs are behind the catalog."""
+    from registry import schema
+    from safegen import background
+    from safegen.provenance.keys import KeyStore
+    from safegen.rescan import standing
+
+    settings = config()
+    with schema.open_database(settings.database_url) as database, database.read() as session:
+        is_behind = standing(session).is_behind
+    # Findings are logged, and without keys there is no log: nothing was released either.
+    if not is_behind or not KeyStore(settings.keys).exists:
+        return
+    try:
+        started = background.start_rescan(settings)
+    except OSError as error:
+        # What was added is added; only the comparison is still to be made.
+        click.echo(
+            f"Past outputs are not compared yet: {error}\nRun `safegen catalog rescan`.", err=True
+        )
+        return
+    if quiet:
+        return
+    say = (
+        f"Past outputs are compared in the background (process {started.process_id})"
+        if started
+        else "The re-scan that is running compares past outputs with what is new, too"
+    )
+    click.echo(f"{say}, see {background.log_of(settings)}", err=True)
 
 
 class _Problems:

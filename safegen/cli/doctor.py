@@ -49,7 +49,8 @@ def doctor(format_: str) -> None:
     """
     settings = config()
     looks: tuple[Callable[[Config], Diagnosis], ...] = (
-        _home, _disk, _keys, _database, _index, _log, _models, _audioseal, _engine, _links,
+        _home, _disk, _keys, _database, _index, _log, _rescans, _models, _audioseal,
+        _engine, _links,
     )  # fmt: skip
     well = True
     for look in looks:
@@ -172,6 +173,35 @@ def _log(settings: Config) -> Diagnosis:
         found=f"{size} entries, the last checkpoint's signature holds",
         remedy="`safegen log verify` hashes every entry again." if size else "",
     )
+
+
+def _rescans(settings: Config) -> Diagnosis:
+    """Past outputs that wait to be compared hold no release up."""
+    from registry import schema
+    from registry.errors import RegistryError
+    from safegen.background import is_running
+    from safegen.rescan import standing
+
+    try:
+        with schema.open_database(settings.database_url) as database, database.read() as session:
+            now = standing(session)
+    except RegistryError as error:
+        problem, _, remedy = str(error).partition("\n")
+        return Diagnosis(name="rescans", is_well=False, found=problem, remedy=remedy)
+    remedy = ""
+    if is_running(settings):
+        state = "running"
+    elif now.is_behind:
+        state = "interrupted" if now.unfinished else "pending"
+        remedy = "Run `safegen catalog rescan` to compare past outputs with newer works."
+    else:
+        state = "past outputs are compared with every work"
+    if now.unfinished:
+        state += f" after {now.unfinished.compared} outputs"
+    elif now.finished and not now.is_behind:
+        state += f", {now.finished.finished_at:%Y-%m-%d %H:%M} UTC"
+    found = f"{state}; {now.findings} quotations found later in all"
+    return Diagnosis(name="rescans", is_well=True, found=found, remedy=remedy)
 
 
 def _models(settings: Config) -> Diagnosis:

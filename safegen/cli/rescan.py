@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import click
 
 from safegen.cli.options import config, emit, format_option, place_text, quiet_option
+from safegen.errors import SafegenError
 
 if TYPE_CHECKING:
-    from safegen.rescan import Finding
+    from safegen.rescan import Finding, Progress
 
 
 @click.command()
@@ -27,14 +28,14 @@ def rescan(policy_name: str, format_: str, quiet: bool) -> None:
 
     What is kept of each is compared, never the sound, and only with works that are new
     to it. A finding is logged as an entry of its own, printed here, and told by `safegen
-    audit matches`; the record of the output stays as it was. Run it after adding works,
-    or from a timer: with nothing new it ends at once. A run that was stopped goes on
-    where it was.
+    audit matches`; the record of the output stays as it was. `catalog add` and `catalog
+    import` start it in the background; with nothing new it ends at once. A run that was
+    stopped goes on where it was, and works that are added meanwhile are compared, too.
 
     \b
     Exit status:
       0  all are compared; nothing new is quoted, or it was all licensed
-      1  failed before all were compared; run it again to go on
+      1  failed before all were compared, or another one is running
       3  at least one past output quotes a later work without a license
 
     \b
@@ -44,18 +45,29 @@ def rescan(policy_name: str, format_: str, quiet: bool) -> None:
     import importlib.metadata
 
     from registry import schema
-    from safegen import policy
+    from safegen import background, policy
     from safegen.matching import CatalogMatcher
     from safegen.provenance.keys import KeyStore
     from safegen.provenance.log import open_log
     from safegen.recording import now
-    from safegen.rescan import Rescanner
+    from safegen.rescan import Rescanner, standing
 
     settings = config()
     judge = policy.load(policy_name, settings.policies)
     keys = KeyStore(settings.keys)
     hidden = quiet or not sys.stderr.isatty()
     compared = findings = unlicensed = 0
+
+    def report(step: "Progress") -> None:
+        nonlocal compared, findings, unlicensed
+        if step.findings and not hidden:
+            click.echo("\r\033[K", nl=False, err=True)
+        for found in step.findings:
+            emit(found.to_json(), _text(found), format_)
+            unlicensed += not found.is_licensed
+        findings += len(step.findings)
+        compared += step.compared
+
     with schema.open_database(settings.database_url) as database:
         rescanner = Rescanner(
             database=database,
@@ -65,21 +77,28 @@ def rescan(policy_name: str, format_: str, quiet: bool) -> None:
             now=now,
             version=importlib.metadata.version("safegen"),
         )
-        with click.progressbar(
-            length=max(1, rescanner.remaining()),
-            label="Comparing past outputs",
-            file=sys.stderr,
-            hidden=hidden,
-        ) as bar:
-            for step in rescanner.run():
-                if step.findings and not hidden:
-                    click.echo("\r\033[K", nl=False, err=True)
-                for found in step.findings:
-                    emit(found.to_json(), _text(found), format_)
-                    unlicensed += not found.is_licensed
-                findings += len(step.findings)
-                compared += step.compared
-                bar.update(step.compared)
+        is_first = is_behind = True
+        while is_behind:
+            with background.alone(settings) as is_alone:
+                if not is_alone and is_first:
+                    raise SafegenError(
+                        "another re-scan is running",
+                        remedy="It compares what is new, too; `safegen doctor` says how far it is.",
+                    )
+                if not is_alone:
+                    break
+                with click.progressbar(
+                    length=max(1, rescanner.remaining()),
+                    label="Comparing past outputs",
+                    file=sys.stderr,
+                    hidden=hidden,
+                ) as bar:
+                    for step in rescanner.run():
+                        report(step)
+                        bar.update(step.compared)
+            # Asked after the lock is free: who found it held left its works to this process.
+            with database.read() as session:
+                is_first, is_behind = False, standing(session).is_behind
     if not quiet:
         click.echo(
             f"{compared} past outputs compared, {findings} quote later works, "
