@@ -11,8 +11,8 @@ them up (``registry.index``), or judge what a match means (the policy).
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import numpy as np
@@ -36,6 +36,8 @@ from detectors.landmarks import (
     landmarks_of,
 )
 from detectors.stretches import stretches
+
+Seconds = npt.NDArray[np.float64]
 
 COMMON_POSTINGS: Final = 1_000
 """A key with more postings than this says nothing about where it comes from."""
@@ -62,6 +64,14 @@ _LEAST_GAIN: Final = 3.0
 _CHAIN_FRAMES: Final = 12
 _DIAGONAL_ZERO: Final = 1 << 27
 _WORK_BITS: Final = 28
+
+LEAST_ASKED: Final = 20.0
+"""Local score of a stretch that a second witness is asked about."""
+AGREEMENT_WEIGHT: Final = 5.0
+"""What an item's worth of agreement adds to the score. Of unrelated music the scores fall as
+steeply with it as without; of a quotation under noise it adds 40 to 80."""
+LEAST_AGREEMENT: Final = 4.0
+"""Less, of which one place in a hundred shows as much by luck, says nothing about its ends."""
 
 NULL_K: Final = 1e-6
 NULL_LAMBDA: Final = 0.25
@@ -130,6 +140,24 @@ class LandmarkRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """What a second witness says of a place that landmarks named.
+
+    Attributes:
+        worth: How much more agrees there than around it, in items; at least 0.
+        start_seconds: Of the stretch on which it agrees, in the query.
+        end_seconds: Of its end.
+    """
+
+    worth: float
+    start_seconds: float
+    end_seconds: float
+
+
+NO_AGREEMENT: Final = Agreement(worth=0.0, start_seconds=0.0, end_seconds=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LandmarkEvidence:
     """A stretch on which the query holds the landmarks of a work.
 
@@ -143,6 +171,7 @@ class LandmarkEvidence:
         expected: Landmarks of the work that should be there.
         local_score: Sum of the gains over the stretch, in nats of an ideal model.
         p_value: Chance of such a score in a search of this size.
+        agreement: What a second witness says of this place, none if it was not asked.
     """
 
     work: int
@@ -154,11 +183,37 @@ class LandmarkEvidence:
     expected: int
     local_score: float
     p_value: float
+    agreement: Agreement = NO_AGREEMENT
+
+    @property
+    def score(self) -> float:
+        """What the landmarks and the second witness say together."""
+        return self.local_score + AGREEMENT_WEIGHT * self.agreement.worth
+
+    @property
+    def stretch(self) -> tuple[float, float]:
+        """Where in the query it begins and ends, in seconds: all that either witness heard."""
+        start = self.first_frame * FRAME_SECONDS + CENTER_SECONDS
+        end = self.last_frame * FRAME_SECONDS + CENTER_SECONDS
+        if self.agreement.worth < LEAST_AGREEMENT:
+            return start, end
+        return min(start, self.agreement.start_seconds), max(end, self.agreement.end_seconds)
 
     @property
     def seconds(self) -> float:
         """Length of the stretch in the query."""
-        return (self.last_frame - self.first_frame) * FRAME_SECONDS
+        start, end = self.stretch
+        return end - start
+
+    def under(self, query_seconds: Seconds) -> Seconds:
+        """Give the seconds of the work under those of the query, beyond the stretch as well.
+
+        Args:
+            query_seconds: Shape (n,).
+        """
+        start = self.first_frame * FRAME_SECONDS + CENTER_SECONDS
+        work_start = self.work_first_frame * FRAME_SECONDS + CENTER_SECONDS
+        return work_start + (query_seconds - start) * self.speed
 
     @property
     def speed(self) -> float:
@@ -196,24 +251,45 @@ def query_of(samples: Pcm) -> Query:
     )
 
 
+Witness = Callable[[str, LandmarkEvidence], Agreement]
+"""Says, of a work by its id and a place in it, how far other ears agree."""
+
+
 def find_matches(
-    query: Query, index: LandmarkIndex, *, rule: LandmarkRule | None = None
+    query: Query,
+    index: LandmarkIndex,
+    *,
+    rule: LandmarkRule | None = None,
+    witness: Witness | None = None,
 ) -> tuple[Match, ...]:
     """Find the works that a recording quotes, best first; a work may have several stretches.
+
+    Args:
+        query: The recording.
+        index: The works to search.
+        rule: What counts; None is the rule the published figures were measured with.
+        witness: Asked about every place worth it.
 
     Raises:
         DetectorError: If the recording is shorter than ``LEAST_FRAMES``.
     """
     rule = rule or LandmarkRule()
-    found = [e for e in find_evidence(query, index) if e.satisfies(rule)]
+    found = [e for e in find_evidence(query, index, witness=witness) if e.satisfies(rule)]
     return tuple(to_match(evidence, index) for evidence in found)
 
 
-def find_evidence(query: Query, index: LandmarkIndex) -> tuple[LandmarkEvidence, ...]:
+def find_evidence(
+    query: Query, index: LandmarkIndex, *, witness: Witness | None = None
+) -> tuple[LandmarkEvidence, ...]:
     """Find every stretch of agreement, whether or not it is enough to decide.
 
+    Args:
+        query: The recording.
+        index: The works to search.
+        witness: Asked about every stretch of at least ``LEAST_ASKED``.
+
     Returns:
-        Evidence by falling local score; ties by work and place.
+        Evidence by falling score; ties by work and place.
 
     Raises:
         DetectorError: If the recording is shorter than ``LEAST_FRAMES``.
@@ -233,8 +309,21 @@ def find_evidence(query: Query, index: LandmarkIndex) -> tuple[LandmarkEvidence,
         found = _candidates(votes, start, stop)
         lines += _laid_over(found, query, works, start, stop)
     search = query.frames * max(1, index.item_count)
-    evidence = [e for chain in _chained(lines) for e in _evidence(chain, search)]
-    return tuple(sorted(evidence, key=lambda e: (-e.local_score, e.work, e.first_frame)))
+    evidence = [
+        _corroborated(each, index.work_id(each.work), witness, search)
+        if witness and each.local_score >= LEAST_ASKED
+        else each
+        for chain in _chained(lines)
+        for each in _evidence(chain, search)
+    ]
+    return tuple(sorted(evidence, key=lambda e: (-e.score, e.work, e.first_frame)))
+
+
+def _corroborated(
+    evidence: LandmarkEvidence, work_id: str, witness: Witness, search: int
+) -> LandmarkEvidence:
+    heard = replace(evidence, agreement=witness(work_id, evidence))
+    return replace(heard, p_value=chance(heard.score, search))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -515,17 +604,17 @@ def _trimmed(strict: npt.NDArray[np.float64], start: int, stop: int) -> tuple[in
     return start + begin, start + end
 
 
-def chance(local_score: float, search: int) -> float:
-    """Give the chance that unrelated music reaches a local score somewhere in a search.
+def chance(score: float, search: int) -> float:
+    """Give the chance that unrelated music reaches a score somewhere in a search.
 
     Args:
-        local_score: As in ``LandmarkEvidence``.
+        score: As in ``LandmarkEvidence``.
         search: Frames of the query times keys of all works.
 
     Returns:
         A probability in [1e-12, 1].
     """
-    expected = NULL_K * search * math.exp(-NULL_LAMBDA * local_score)
+    expected = NULL_K * search * math.exp(-NULL_LAMBDA * score)
     return min(1.0, max(LEAST_P, -math.expm1(-expected)))
 
 
@@ -553,15 +642,16 @@ def tail(best_scores: Sequence[float], *, search: int, above: float) -> tuple[fl
 
 def to_match(evidence: LandmarkEvidence, index: LandmarkIndex) -> Match:
     """Tell a stretch of evidence as a match."""
+    start, end = evidence.stretch
+    work_start, work_end = evidence.under(np.array([start, end])).tolist()
     return Match(
         work_id=index.work_id(evidence.work),
         engine=ENGINE,
-        query_start_seconds=evidence.first_frame * FRAME_SECONDS + CENTER_SECONDS,
-        query_end_seconds=evidence.last_frame * FRAME_SECONDS + CENTER_SECONDS,
-        reference_start_seconds=max(0.0, evidence.work_first_frame * FRAME_SECONDS)
-        + CENTER_SECONDS,
-        reference_end_seconds=max(0.0, evidence.work_last_frame * FRAME_SECONDS) + CENTER_SECONDS,
-        score=max(0.0, evidence.local_score / (evidence.local_score + HALF_SCORE)),
+        query_start_seconds=start,
+        query_end_seconds=end,
+        reference_start_seconds=max(0.0, work_start),
+        reference_end_seconds=max(0.0, work_end),
+        score=max(0.0, evidence.score / (evidence.score + HALF_SCORE)),
         p_value=evidence.p_value,
         speed=evidence.speed,
         votes=evidence.votes,

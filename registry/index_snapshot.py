@@ -151,6 +151,14 @@ class CatalogIndex:
         place = bisect_right(self._bases, work) - 1
         return self.parts[place].segment.ids[work - self._bases[place]]
 
+    def number(self, work_id: str) -> int | None:
+        """Give the number of a work in force, None if it is not here."""
+        for base, part in zip(self._bases, self.parts, strict=True):
+            place = part.segment.number(work_id)
+            if place is not None and part.alive[place]:
+                return base + place
+        return None
+
     def works(self) -> Iterator[int]:
         """Give the numbers of the works in force, ascending."""
         for base, part in zip(self._bases, self.parts, strict=True):

@@ -91,7 +91,10 @@ def match_again(
     if POINTS in others:
         query = points_from_blob(others[POINTS])
         found += matcher.search(
-            landmarks.ENGINE, lambda index: constellations.find_matches(query, index)
+            landmarks.ENGINE,
+            lambda index: constellations.find_matches(
+                query, index, witness=matcher.witness(queries)
+            ),
         )
     return evidence.merged(found, tried=len(ENGINES))
 

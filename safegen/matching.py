@@ -20,6 +20,7 @@ import numpy as np
 from detectors import (
     chromaprint,
     constellations,
+    corroboration,
     evidence,
     fingerprint,
     landmarks,
@@ -27,7 +28,14 @@ from detectors import (
 )
 from detectors.base import Keyed, Match
 from detectors.chromaprint import ENGINE, QUERY_SHIFTS, SILENCE, Items, items_of, pcm
-from detectors.constellations import LandmarkRule, Query
+from detectors.constellations import (
+    NO_AGREEMENT,
+    Agreement,
+    LandmarkEvidence,
+    LandmarkRule,
+    Query,
+    Witness,
+)
 from detectors.errors import DetectorError
 from detectors.fingerprint import KEY_MASK, Rule
 from detectors.transposition import VARIANTS
@@ -159,9 +167,26 @@ class CatalogMatcher:
         )
         by_landmarks = self.search(
             landmarks.ENGINE,
-            lambda index: constellations.find_matches(query, index, rule=landmarks_rule),
+            lambda index: constellations.find_matches(
+                query, index, rule=landmarks_rule, witness=self.witness(queries)
+            ),
         )
         return by_items + by_landmarks
+
+    def witness(self, queries: tuple[Items, ...]) -> Witness:
+        """Make Chromaprint the second witness of places that landmarks name.
+
+        Args:
+            queries: The query's items from each of ``QUERY_SHIFTS``.
+        """
+
+        def agreement(work_id: str, found: LandmarkEvidence) -> Agreement:
+            items = self.search(ENGINE, lambda index: _items(index, work_id))
+            if items is None:
+                return NO_AGREEMENT
+            return corroboration.agreement(queries, items, found)
+
+        return agreement
 
     def search(self, engine: str, question: Callable[[CatalogIndex], Answer]) -> Answer:
         """Ask the index of the works in force now; damage is mended and the question repeated.
@@ -181,6 +206,12 @@ class CatalogMatcher:
     def index(self, engine: str = ENGINE) -> CatalogIndex:
         """Give the index of the works in force now."""
         return self._keepers[engine].current()
+
+
+def _items(index: CatalogIndex, work_id: str) -> Items | None:
+    """Give the items of one work, None if it is not in force by now."""
+    number = index.number(work_id)
+    return None if number is None else index.items(number)
 
 
 def catalog_fingerprints(audio: Audio) -> tuple[NewFingerprint, ...]:

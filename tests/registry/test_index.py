@@ -129,6 +129,25 @@ def test_a_revived_work_is_back(sqlite_database: Database, folder: Path | None) 
     assert works_with(keeper.current(), 1) == {work_id}
 
 
+def test_a_work_is_found_by_its_id_while_it_is_in_force(
+    sqlite_database: Database, folder: Path | None
+) -> None:
+    keeper = IndexKeeper(sqlite_database, ENGINE, folder=folder)
+    first = add(sqlite_database, 1, [0x100])
+    second = add(sqlite_database, 2, [0x200])
+    old = keeper.current()
+    number = old.number(second)
+
+    assert number is not None
+    assert old.work_id(number) == second
+
+    remove(sqlite_database, second)
+
+    assert keeper.current().number(second) is None
+    assert keeper.current().number(first) is not None
+    assert keeper.current().number("nobody") is None
+
+
 def test_an_unchanged_catalog_costs_nothing(sqlite_database: Database) -> None:
     add(sqlite_database, 1, [0x100])
     keeper = IndexKeeper(sqlite_database, ENGINE)
