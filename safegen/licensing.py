@@ -1,7 +1,9 @@
 """Which license, if any, covers what a sound quotes, and what does it oblige to?"""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -11,6 +13,38 @@ from registry.catalog import WorkRow
 from registry.licensing import LicenseRow
 from safegen.policy import Policy
 from safegen.recording import LicensedMatch, Terms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """What a release owes for a work that it quotes, as its record says.
+
+    Attributes:
+        work_id: Of the catalog.
+        title: Of the work.
+        isrc: Of the work, "" if unknown.
+        rights_holder: Names joined by ", ".
+        terms: Of the license that covered the quotation.
+    """
+
+    work_id: str
+    title: str
+    isrc: str
+    rights_holder: str
+    terms: Terms
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the row that ``verify`` prints."""
+        terms = self.terms.to_json()
+        return {
+            "work_id": self.work_id,
+            "title": self.title,
+            "isrc": self.isrc,
+            "rights_holder": self.rights_holder,
+            "license": {"name": terms["name"], "terms_sha256": terms["terms_sha256"]},
+            "obligations": terms["obligations"],
+            "attribution": terms["attribution"],
+        }
 
 
 def licensed_matches(
@@ -79,12 +113,50 @@ def owed(matches: Iterable[LicensedMatch], works: Collection[str]) -> tuple[str,
     for found in matches:
         if found.terms is None or found.match.work_id not in works:
             continue
-        terms = found.terms
-        if "attribution" in terms.obligations:
-            sentences[f"attribution is owed: {terms.attribution}"] = None
-        if "share_alike" in terms.obligations:
-            sentences[
-                f"share-alike: {terms.name} (terms {terms.terms_sha256[:16]}) of work "
-                f"{found.match.work_id} binds whoever passes this on"
-            ] = None
+        sentences |= dict.fromkeys(_demands(found.match.work_id, found.terms))
     return tuple(sentences)
+
+
+def _demands(work_id: str, terms: Terms) -> tuple[str, ...]:
+    demands: list[str] = []
+    if "attribution" in terms.obligations:
+        demands.append(f"attribution is owed: {terms.attribution}")
+    if "share_alike" in terms.obligations:
+        demands.append(
+            f"share-alike: {terms.name} (terms {terms.terms_sha256[:16]}) of work "
+            f"{work_id} binds whoever passes this on"
+        )
+    return tuple(demands)
+
+
+def owed_by(body: Mapping[str, Any]) -> tuple[Owed, ...]:
+    """Read from the record of a release what it owes, each work once.
+
+    A record lists every match; a demand is owed where the decision names it, which it
+    does for the quotations that counted under the policy.
+
+    Args:
+        body: The record, of a log entry that was proved.
+    """
+    named = {reason["problem"] for reason in body["decision"]["reasons"]}
+    found: dict[str, Owed] = {}
+    for match in body["matches"]:
+        license_ = match.get("license")  # records from before obligations have none
+        if not license_:
+            continue
+        terms = Terms(
+            license_id=match["license_id"],
+            name=license_["name"],
+            terms_sha256=license_["terms_sha256"],
+            obligations=tuple(license_["obligations"]),
+            attribution=license_["attribution"],
+        )
+        if not named.isdisjoint(_demands(match["work_id"], terms)):
+            found[match["work_id"]] = Owed(
+                work_id=match["work_id"],
+                title=match["title"],
+                isrc=match["isrc"],
+                rights_holder=match["rights_holder"],
+                terms=terms,
+            )
+    return tuple(found.values())

@@ -37,7 +37,9 @@ from registry.session import Database
 from safegen import watermark
 from safegen.audio import Audio, load, sha256_file
 from safegen.errors import IntegrityError
+from safegen.licensing import Owed, owed_by
 from safegen.provenance import c2pa
+from safegen.provenance import record as provenance_record
 from safegen.provenance.c2pa import C2paFinding
 from safegen.provenance.keys import KeyStore
 from safegen.provenance.log import open_log
@@ -95,6 +97,7 @@ class Verification:
         bit_error_rate: Between the file's and the record's fingerprint; None if not compared.
         is_logged: Whether the record's leaf is included in the log; None if there is no record.
         second: What AudioSeal says; None if it is not installed.
+        owed: What the record of a file that is ours says is owed for the works it quotes.
     """
 
     file: str
@@ -110,6 +113,7 @@ class Verification:
     bit_error_rate: float | None
     is_logged: bool | None
     second: SecondMark | None = None
+    owed: tuple[Owed, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """Give the object that ``verify`` prints."""
@@ -122,10 +126,17 @@ class Verification:
             "watermark": mark_json(self.mark),
             "decoder_mark": {"detected": self.root.detected, "p_value": self.root.p_value},
             "audioseal": None if self.second is None else self.second.to_json(),
-            "c2pa": {"state": self.manifest.state, "issuer": self.manifest.issuer},
+            "c2pa": {
+                "state": self.manifest.state,
+                "issuer": self.manifest.issuer,
+                "attributions": list(self.manifest.attributions)
+                if self.manifest.state == "trusted"
+                else [],
+            },
             "record": {"id": self.record_id, "decision": self.decision},
             "content": {"bit_error_rate": self.bit_error_rate},
             "log": {"included": self.is_logged},
+            "owed": [each.to_json() for each in self.owed],
         }
 
 
@@ -208,6 +219,7 @@ class Verifier:
             bit_error_rate=rate,
             is_logged=is_logged,
             second=second and self._compared(second, claim.record),
+            owed=owed_by(provenance_record.parse(claim.record.record)) if same else (),
         )
 
     def _hear_second(self, audio: Audio) -> SecondMark | None:

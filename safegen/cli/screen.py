@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -180,6 +180,18 @@ def _refuse_report(report: Path | None, *, overwrite: bool) -> None:
         raise InputError(f"{report}: its folder does not exist", remedy="Make the folder first.")
 
 
+def _licensed_text(match: dict[str, Any]) -> str:
+    """Say that a quotation is licensed, and what that license asks for."""
+    license_ = match.get("license")  # records from before obligations have none
+    if not license_:
+        return ", licensed" if match["license_id"] else ""
+    owed = [
+        f"attribution: {license_['attribution']}" if name == "attribution" else "share-alike"
+        for name in license_["obligations"]
+    ]
+    return ", licensed" + (f", owes {' and '.join(owed)}" if owed else "")
+
+
 def _text(found: "Screening") -> str:
     """Write one answer for people: the verdict, then why, then where."""
     row = found.to_json()
@@ -187,7 +199,7 @@ def _text(found: "Screening") -> str:
     lines += [f"  {reason['rule']:4} {reason['problem']}" for reason in row["reasons"]]
     lines += [
         f"  quotes {match['title']} ({match['rights_holder']}): {place_text(match)}"
-        + (", licensed" if match["license_id"] else "")
+        + _licensed_text(match)
         for match in row["matches"]
     ]
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from safegen.cli.options import config, emit, format_option
 from safegen.errors import InputError, SafegenError
 
 if TYPE_CHECKING:
+    from safegen.licensing import Owed
     from safegen.verification import Verification
 
 
@@ -28,7 +29,8 @@ def verify(files: tuple[Path, ...], offline: bool, explain: bool, format_: str) 
 
     A watermark is a claim. A file is ours when a mark, a manifest or its hash leads
     to a record and the sound agrees with that record. Unknown says nothing about who
-    made it.
+    made it. Of a file that is ours, what its record says is owed is told: attribution
+    lines and share-alike terms of the works it quotes under a license.
 
     \b
     Exit status:
@@ -80,7 +82,7 @@ def _text(found: "Verification", *, explain: bool) -> str:
     from safegen.policy import p_text
     from safegen.watermark import day_of_epoch
 
-    lines = [f"{found.verdict.value}: {found.file}", f"  {found.reason}"]
+    lines = [f"{found.verdict.value}: {found.file}", f"  {found.reason}", *_owed_lines(found.owed)]
     if explain:
         mark, manifest = found.mark, found.manifest
         marked = f"{mark.payload:016x}" if mark.payload is not None else "none"
@@ -103,6 +105,21 @@ def _text(found: "Verification", *, explain: bool) -> str:
             f"  sha256      {found.sha256}",
         ]
     return "\n".join(lines)
+
+
+def _owed_lines(owed: "tuple[Owed, ...]") -> list[str]:
+    """Say what whoever passes the file on owes, a line for each demand."""
+    lines: list[str] = []
+    for each in owed:
+        terms = each.terms
+        if "attribution" in terms.obligations:
+            lines.append(f"  attribution is owed: {terms.attribution}")
+        if "share_alike" in terms.obligations:
+            lines.append(
+                f"  share-alike: {terms.name} of {each.title} ({each.rights_holder}), "
+                f"terms {terms.terms_sha256[:16]}"
+            )
+    return lines
 
 
 def _second_text(found: "Verification") -> str:
@@ -130,6 +147,7 @@ def _yes_no(is_logged: bool | None) -> str:
 
 def _offline(files: tuple[Path, ...], format_: str) -> int:
     from safegen.audio import sha256_file
+    from safegen.licensing import owed_by
     from safegen.provenance import receipts
     from safegen.provenance.keys import KeyStore
 
@@ -144,6 +162,7 @@ def _offline(files: tuple[Path, ...], format_: str) -> int:
             emit(nothing, f"unknown: {path}\n  there is no {sidecar.name} beside it", format_)
             continue
         receipt = receipts.verify(sidecar, sha256=sha256, log_public_key=public_key)
+        owed = owed_by(receipt.record)
         row: dict[str, object] = {
             "file": str(path),
             "sha256": sha256,
@@ -151,7 +170,9 @@ def _offline(files: tuple[Path, ...], format_: str) -> int:
             "basis": "receipt",
             "record": {"id": receipt.record_id},
             "log": {"included": True, "index": receipt.position, "tree_size": receipt.tree_size},
+            "owed": [each.to_json() for each in owed],
         }
         text = f"ours: {path}\n  entry {receipt.position} of the log of {receipt.tree_size} entries"
+        text = "\n".join([text, *_owed_lines(owed)])
         emit(row, text, format_)
     return 0 if all_ours else 3

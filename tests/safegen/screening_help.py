@@ -40,6 +40,7 @@ def add_work(
     uses: tuple[str, ...] = (),
     until: datetime | None = None,
     at: datetime = NOON,
+    obligations: tuple[str, ...] = (),
 ) -> str:
     """Put a sound into the catalog; without uses nothing is allowed with it."""
     share = 100.0 / len(holders)
@@ -53,6 +54,7 @@ def add_work(
                 uses=uses,
                 valid_from=NOON - timedelta(days=30),
                 valid_until=until,
+                obligations=obligations,
             ),
         ),
         fingerprints=catalog_fingerprints(audio),

@@ -88,6 +88,28 @@ def test_exit_3_when_a_file_quotes_a_work_and_the_reason_is_printed(
     assert "quotes Song (Acme)" in result.stdout
 
 
+def test_what_a_license_asks_for_is_told_beside_the_quotation(
+    database: Database, folder: Path, tmp_path: Path
+) -> None:
+    add_work(
+        database,
+        tones(5, seconds=16),
+        title="Song",
+        holders=("Acme",),
+        uses=("sample",),
+        obligations=("attribution", "share_alike"),
+    )
+    save(tones(5, seconds=16).cut(2.0, 10.0), folder / "a.wav")
+    report = tmp_path / "report.html"
+
+    result = run(folder / "a.wav", "--report", report)
+
+    assert result.exit_code == 0, result.output
+    owed = "attribution: Song by Acme (Test license) and share-alike"
+    assert f"licensed, owes {owed}" in result.stdout
+    assert "owes attribution, share-alike: Song by Acme (Test license)" in report.read_text()
+
+
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("suffix", ["html", "csv"])
 def test_a_report_is_written_beside_the_lines(folder: Path, tmp_path: Path, suffix: str) -> None:

@@ -1,6 +1,7 @@
 """What a file is: ours, a claim that does not hold, or unknown."""
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from safegen.evaluation.attacks import ATTACKS
 from safegen.gate import Gate
 from safegen.generation.base import Request
 from safegen.generation.systems import load as load_model
+from safegen.licensing import owed_by
 from safegen.provenance.keys import KeyStore
 from safegen.recording import Release
 from safegen.verification import Verdict, Verifier
 from tests.safegen.conftest import tones
+from tests.safegen.screening_help import add_work
 
 
 @pytest.fixture
@@ -206,6 +209,66 @@ def test_the_exit_status_tells_ours_from_unknown_and_unreadable(
     assert status(_path(released)) == 0
     assert status(_path(released), other) == 3
     assert status(_path(released), broken) == 2
+
+
+def test_what_a_release_owes_is_told_of_the_file_that_is_ours(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAFEGEN_HOME", str(home))
+    gate = Gate.open(home)
+    work = add_work(
+        gate.database,
+        tones(4, seconds=16.0),
+        title="Wörk",
+        holders=("Ann",),
+        uses=("sample",),
+        obligations=("attribution", "share_alike"),
+    )
+    quote = tones(4, seconds=16.0).cut(2.0, 14.0)
+    release = gate.release(quote.waveform, quote.sample_rate, out=tmp_path, generator="Tones")
+    gate.close()
+    file = _path(release)
+
+    told = CliRunner().invoke(main, ["verify", str(file)])
+    as_json = CliRunner().invoke(main, ["verify", str(file), "--format", "jsonl"])
+    offline = CliRunner().invoke(main, ["verify", str(file), "--offline"])
+    other = tmp_path / "other.wav"
+    save(tones(99), other)
+    unknown = CliRunner().invoke(main, ["verify", str(other), "--format", "jsonl"])
+
+    (owed,) = json.loads(as_json.stdout)["owed"]
+    assert (owed["work_id"], owed["title"], owed["rights_holder"]) == (work, "Wörk", "Ann")
+    assert owed["obligations"] == ["attribution", "share_alike"]
+    assert owed["attribution"] == "Wörk by Ann (Test license)"
+    assert json.loads(as_json.stdout)["c2pa"]["attributions"] == [owed["attribution"]]
+    for result in (told, offline):
+        assert result.exit_code == 0, result.output
+        assert "attribution is owed: Wörk by Ann (Test license)" in result.stdout
+        assert "share-alike: Test license of Wörk (Ann)" in result.stdout
+    assert json.loads(unknown.stdout)["owed"] == []
+
+
+def test_a_match_that_did_not_count_owes_nothing() -> None:
+    match = {
+        "work_id": "w",
+        "title": "Song",
+        "isrc": "",
+        "rights_holder": "Ann",
+        "license_id": "l",
+        "license": {
+            "name": "CC BY 4.0",
+            "terms_sha256": "0" * 64,
+            "obligations": ["attribution"],
+            "attribution": "Song by Ann",
+        },
+    }
+    named = {"problem": "attribution is owed: Song by Ann"}
+
+    counted = owed_by({"decision": {"reasons": [named]}, "matches": [match, match]})
+
+    assert [each.terms.attribution for each in counted] == ["Song by Ann"]
+    assert owed_by({"decision": {"reasons": []}, "matches": [match]}) == ()
+    assert owed_by({"decision": {"reasons": [named]}, "matches": [match | {"license": None}]}) == ()
 
 
 def _path(release: Release) -> Path:
