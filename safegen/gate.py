@@ -50,9 +50,9 @@ from safegen.checking import CHECK_SECONDS, VARIANT_SECONDS, run_check
 from safegen.config import Config, from_environment
 from safegen.errors import InputError, ReleaseBlockedError
 from safegen.generation.base import Generation, Generator, ModelFacts, Request
-from safegen.kept import listen_for_keeps, plain_of
+from safegen.kept import kept_of, plain_of
 from safegen.licensing import licensed_matches, owed
-from safegen.matching import CatalogMatcher, Scan
+from safegen.matching import CatalogMatcher, Prints, Scan, prints_of
 from safegen.policy import Action, CheckResult, Outcome, Policy
 from safegen.provenance import c2pa, receipts, record
 from safegen.provenance.keys import KeyStore
@@ -86,6 +86,7 @@ class _Case:
     memorization: MemorizationFinding | None = None
     synthetic: SyntheticFinding | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
+    prints: Prints | None = None
     kept: tuple[NewFingerprint, ...] = ()
 
 
@@ -387,7 +388,8 @@ class Gate:
     # 3 ------------------------------------------------------------------------------
 
     def _listen_catalog(self, case: _Case, audio: Audio) -> CheckResult:
-        matches = self.matcher.match(audio, deep=self._scan is Scan.DEEP)
+        case.prints = prints_of(audio)
+        matches = self.matcher.match_prints(case.prints, deep=self._scan is Scan.DEEP)
         with self.database.read() as session:
             case.matches = licensed_matches(
                 session, matches, at=case.item.time, policy=self._policy
@@ -464,7 +466,7 @@ class Gate:
             return policy.judge_watermark(self._policy, found[0], payload)
 
         def content() -> CheckResult:
-            case.kept = listen_for_keeps(back.audio)
+            case.kept = kept_of(prints_of(back.audio))
             return policy.judge_readback(self._policy, back.agreement)
 
         def credentials() -> CheckResult:
@@ -514,7 +516,7 @@ class Gate:
     def _refuse(self, case: _Case, judgement: Judgement, *, audio: Audio | None) -> Release:
         blocked = judgement.decision.action is Action.BLOCK
         if audio is not None and not case.kept:
-            case.kept = listen_for_keeps(audio)
+            case.kept = kept_of(case.prints or prints_of(audio))
         if audio is not None and not blocked:
             self._withhold(case.item.record_id, audio)
         output = _row(case, judgement, None, state="blocked" if blocked else "quarantined")

@@ -21,16 +21,13 @@ from detectors.chromaprint import (
     SPAN_SECONDS,
     Items,
     from_blob,
-    items_of,
-    pcm,
     to_blob,
 )
 from detectors.constellations import Query
 from detectors.landmarks import BINS, MAX_FRAMES, Landmarks
 from registry.catalog import NewFingerprint
-from safegen.audio import Audio
 from safegen.errors import IntegrityError
-from safegen.matching import ENGINES, LEAST_SECONDS, CatalogMatcher
+from safegen.matching import ENGINES, LEAST_SECONDS, CatalogMatcher, Prints
 
 POINTS: Final = f"{landmarks.ENGINE}-points"
 """Name under which the landmarks of an output are kept; they are points, not yet keys."""
@@ -42,19 +39,15 @@ _MOST_STEP: Final = (1 << 16) - 1
 _HEAD_BYTES: Final = 4
 
 
-def listen_for_keeps(audio: Audio) -> tuple[NewFingerprint, ...]:
-    """Make what is kept of a sound; nothing of one that is too short to have an item.
-
-    Cost: about 10 ms a second of sound.
-    """
-    samples = pcm(audio.waveform, audio.sample_rate)
+def kept_of(prints: Prints) -> tuple[NewFingerprint, ...]:
+    """Make what is kept of a sound; nothing of one that is too short to have an item."""
     kept = [
         NewFingerprint(engine=engine, items=to_blob(items))
-        for shift, engine in zip(QUERY_SHIFTS, (ENGINE, *_SHIFTED), strict=True)
-        if len(items := items_of(samples[shift:]))
+        for items, engine in zip(prints.items, (ENGINE, *_SHIFTED), strict=True)
+        if len(items)
     ]
     if kept:
-        points = points_to_blob(constellations.query_of(samples))
+        points = points_to_blob(prints.landmarks)
         kept.append(NewFingerprint(engine=POINTS, items=points))
     return tuple(kept)
 

@@ -23,8 +23,8 @@ from registry.catalog import NewFingerprint
 from safegen.audio import Audio, load, sha256_file
 from safegen.config import Config
 from safegen.errors import InputError, SafegenError
-from safegen.kept import listen_for_keeps
-from safegen.matching import Scan
+from safegen.kept import kept_of
+from safegen.matching import Prints, Scan, prints_of
 from safegen.policy import Fault
 from safegen.spectrogram import spectrogram_png
 
@@ -56,7 +56,7 @@ class Ears:
         scan: How thoroughly ``match`` looks.
     """
 
-    match: Callable[[Audio], tuple[Match, ...]]
+    match: Callable[[Prints], tuple[Match, ...]]
     classify: Callable[[Audio], "SyntheticFinding"]
     detect: Callable[[Audio], "WatermarkFinding"]
     hear_root: Callable[[Audio], "DecoderMarkFinding"]
@@ -127,7 +127,7 @@ def open_ears(config: Config, *, scan: Scan) -> Ears:
     anchors = keys.trust_anchors()
     matcher = CatalogMatcher(schema.open_database(config.database_url), index_folder=config.index)
     return Ears(
-        match=lambda audio: matcher.match(audio, deep=scan is Scan.DEEP),
+        match=lambda prints: matcher.match_prints(prints, deep=scan is Scan.DEEP),
         classify=lambda audio: synthetic.classify(audio.waveform, audio.sample_rate),
         detect=lambda audio: watermark.detect(audio, keys=mark_keys, inflation=inflation),
         hear_root=lambda audio: decoder_mark.hear(audio.waveform, audio.sample_rate),
@@ -157,8 +157,11 @@ def listen(path: Path, ears: Ears, *, with_picture: bool) -> Heard:
             faults.append(Fault(ear=ear, problem=_text(error)))
             return None
 
-    matches = ask("catalog", lambda: ears.match(audio))
-    kept = ask("catalog", lambda: listen_for_keeps(audio))
+    matches: tuple[Match, ...] | None = None
+    kept: tuple[NewFingerprint, ...] | None = None
+    if prints := ask("catalog", lambda: prints_of(audio)):
+        matches = ask("catalog", lambda: ears.match(prints))
+        kept = ask("catalog", lambda: kept_of(prints))
     synthetic = ask("synthetic", lambda: ears.classify(audio))
     mark = ask("watermark", lambda: ears.detect(audio))
     root = ask("decoder_mark", lambda: ears.hear_root(audio))

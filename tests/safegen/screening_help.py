@@ -78,7 +78,7 @@ def ears_of(home: Path, database: Database, *, scan: Scan = Scan.PLAIN) -> Ears:
     keys = KeyStore(config_of(home).keys)
     matcher = CatalogMatcher(database)
     return Ears(
-        match=lambda audio: matcher.match(audio, deep=scan is Scan.DEEP),
+        match=lambda prints: matcher.match_prints(prints, deep=scan is Scan.DEEP),
         classify=quiet_classifier,
         detect=lambda audio: watermark.detect(audio, keys=keys.watermark_keys()),
         hear_root=lambda audio: decoder_mark.hear(audio.waveform, audio.sample_rate),

@@ -20,6 +20,7 @@ from safegen.audio import Audio, load, resample, sha256_file
 from safegen.errors import InputError, ReleaseBlockedError, SafegenError
 from safegen.gate import Gate
 from safegen.generation.base import Generation, ModelFacts, Request
+from safegen.matching import Prints
 from safegen.policy import Action
 from safegen.provenance import c2pa, record
 from safegen.provenance.keys import KeyStore
@@ -250,10 +251,10 @@ def test_a_generator_that_hands_out_marked_sound_is_refused_and_logged(
 def test_a_check_that_breaks_blocks_in_strict(
     gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(audio: Audio, *, deep: bool) -> tuple[Match, ...]:
+    def broken(prints: Prints, *, deep: bool) -> tuple[Match, ...]:
         raise OSError("the index is gone")
 
-    monkeypatch.setattr(gate.matcher, "match", broken)
+    monkeypatch.setattr(gate.matcher, "match_prints", broken)
     audio = tones(7)
 
     with pytest.raises(ReleaseBlockedError, match=r"blocked by R10.*the index is gone"):
@@ -290,10 +291,10 @@ def test_a_quarantined_output_waits_where_only_the_operator_can_read(
     gate = Gate.open(home, policy_name="standard")
     audio = tones(9)
 
-    def broken(audio: Audio, *, deep: bool) -> tuple[Match, ...]:
+    def broken(prints: Prints, *, deep: bool) -> tuple[Match, ...]:
         raise OSError("the index is gone")
 
-    monkeypatch.setattr(gate.matcher, "match", broken)
+    monkeypatch.setattr(gate.matcher, "match_prints", broken)
     release = gate.submit(audio, FOREIGN, out=tmp_path / "out")
     gate.close()
 

@@ -13,14 +13,14 @@ from registry.session import Database
 from safegen.audio import Audio
 from safegen.errors import IntegrityError
 from safegen.kept import (
-    listen_for_keeps,
+    kept_of,
     match_again,
     others_of,
     plain_of,
     points_from_blob,
     points_to_blob,
 )
-from safegen.matching import CatalogMatcher
+from safegen.matching import CatalogMatcher, prints_of
 from tests.safegen.conftest import tones
 from tests.safegen.screening_help import add_work
 
@@ -28,7 +28,7 @@ from tests.safegen.screening_help import add_work
 def test_a_kept_sound_matches_as_the_sound_itself(sqlite_database: Database) -> None:
     add_work(sqlite_database, tones(5, seconds=30), title="Song", holders=("Acme",))
     quote = tones(5, seconds=30).cut(8.03, 20.03)
-    kept = listen_for_keeps(quote)
+    kept = kept_of(prints_of(quote))
     matcher = CatalogMatcher(sqlite_database)
 
     found = match_again(
@@ -41,7 +41,7 @@ def test_a_kept_sound_matches_as_the_sound_itself(sqlite_database: Database) -> 
 
 def test_the_landmarks_alone_find_music_whose_items_were_lost(sqlite_database: Database) -> None:
     add_work(sqlite_database, tones(5, seconds=30), title="Song", holders=("Acme",))
-    kept = {each.engine: each.items for each in listen_for_keeps(_quote())}
+    kept = {each.engine: each.items for each in kept_of(prints_of(_quote()))}
     noise = np.random.default_rng(1).integers(0, 2**32, 80, dtype=np.uint32).tobytes()
     matcher = CatalogMatcher(sqlite_database)
 
@@ -56,7 +56,7 @@ def test_an_output_of_an_older_version_is_searched_by_its_one_row(
 ) -> None:
     work = add_work(sqlite_database, tones(5, seconds=30), title="Song", holders=("Acme",))
 
-    found = match_again(CatalogMatcher(sqlite_database), plain_of(listen_for_keeps(_quote())), {})
+    found = match_again(CatalogMatcher(sqlite_database), plain_of(kept_of(prints_of(_quote()))), {})
 
     assert [match.work_id for match in found] == [work]
 
@@ -66,14 +66,14 @@ def test_a_sound_too_short_to_be_matched_is_not_matched_later(
     sqlite_database: Database, seconds: float
 ) -> None:
     add_work(sqlite_database, tones(5, seconds=30), title="Song", holders=("Acme",))
-    kept = listen_for_keeps(tones(5, seconds=30).cut(8.0, 8.0 + seconds))
+    kept = kept_of(prints_of(tones(5, seconds=30).cut(8.0, 8.0 + seconds)))
     others = {each.engine: each.items for each in others_of(kept)}
 
     assert match_again(CatalogMatcher(sqlite_database), plain_of(kept), others) == ()
 
 
 def test_what_is_kept_of_a_minute_is_small_and_no_sound() -> None:
-    kept = listen_for_keeps(tones(1, seconds=60))
+    kept = kept_of(prints_of(tones(1, seconds=60)))
 
     assert sum(len(each.items) for each in kept) < 60 * 850
     assert len({hashlib.sha256(each.items).digest() for each in kept}) == len(kept)

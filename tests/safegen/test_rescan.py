@@ -114,7 +114,7 @@ def test_a_work_that_was_there_when_the_output_was_made_is_not_compared_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.add(SONG, at=NOON - timedelta(days=1))
-    monkeypatch.setattr(CatalogMatcher, "match", lambda *_, **__: ())
+    monkeypatch.setattr(CatalogMatcher, "match_prints", lambda *_, **__: ())
     house.upload(quoting(SONG))
 
     assert house.rescan() == []
@@ -126,7 +126,7 @@ def test_a_work_added_while_an_upload_was_heard_is_compared(
     house.rescan()
     house.add(SONG, at=NOON - timedelta(minutes=1))
     with monkeypatch.context() as patch:
-        patch.setattr(CatalogMatcher, "match", lambda *_, **__: ())
+        patch.setattr(CatalogMatcher, "match_prints", lambda *_, **__: ())
         house.upload(quoting(SONG))
 
     assert len(house.rescan()) == 1

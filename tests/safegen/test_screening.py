@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detectors import constellations
 from detectors.base import Interval, Match, WatermarkFinding
+from detectors.chromaprint import Pcm
+from detectors.constellations import Query
 from detectors.decoder_mark import DecoderMarkFinding
 from detectors.errors import DetectorError
 from detectors.synthetic import SyntheticFinding
@@ -25,6 +28,7 @@ from safegen.audio import Audio, save
 from safegen.generation.base import Request
 from safegen.generation.systems import load as load_model
 from safegen.listening import EarFindings, Ears, Heard, listen, listen_here, listen_in_pool
+from safegen.matching import Prints
 from safegen.policy import Fault, Verdict, judge_upload, load
 from safegen.provenance import record
 from safegen.provenance.c2pa import C2paFinding
@@ -209,7 +213,7 @@ def test_abstaining_is_an_answer(case: Case, policy: str, verdict: str) -> None:
 
 @pytest.mark.parametrize("policy", ["strict", "standard", "permissive"])
 def test_an_ear_that_breaks_makes_the_file_inconclusive(case: Case, policy: str) -> None:
-    def broken(_: Audio) -> tuple[Match, ...]:
+    def broken(_: Prints) -> tuple[Match, ...]:
         raise DetectorError("no index")
 
     ears = replace(case.ears, match=broken)
@@ -520,6 +524,23 @@ def test_the_worst_finding_wins_and_all_are_told() -> None:
 
     assert decision.verdict is Verdict.FLAGGED
     assert [reason.rule for reason in decision.reasons] == ["R14", "R16"]
+
+
+def test_an_upload_is_heard_once_for_matching_and_for_keeping(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+    query_of = constellations.query_of
+
+    def counted(samples: Pcm) -> Query:
+        heard.append(len(samples))
+        return query_of(samples)
+
+    monkeypatch.setattr(constellations, "query_of", counted)
+
+    case.screen(case.upload("a.wav", tones(5, seconds=8)))
+
+    assert len(heard) == 1
 
 
 def test_listening_never_raises(tmp_path: Path) -> None:
