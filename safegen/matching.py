@@ -127,7 +127,7 @@ class Prints:
 def prints_of(audio: Audio) -> Prints:
     """Let both engines hear a sound.
 
-    Cost: about 10 ms a second of sound.
+    Cost: about 2 ms a second of sound.
     """
     samples = pcm(audio.waveform, audio.sample_rate)
     return Prints(
