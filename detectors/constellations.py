@@ -136,7 +136,7 @@ class LandmarkRule:
 
     min_votes: int = 12
     min_seconds: float = 2.0
-    max_p_value: float = 1e-4
+    max_p_value: float = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ PACKAGES: Final[Mapping[str, str]] = {
     "fb-music-high": "music, tracker module",
     "sonic-pi-samples": "samples and loops, CC0",
     "fluidr3mono-gm-soundfont": "soundfont, MIT",
+    "musescore-general-soundfont-small": "soundfont, MIT",
 }
 """Package -> what is in it."""
 

@@ -354,6 +354,7 @@ def _strangers(
         for task in _divided(
             sides[half],
             catalogs[1 - half],
+            sides[1 - half],
             len(sides[1 - half]),
             (count + 1 - half) // 2,
             seed,
@@ -362,13 +363,23 @@ def _strangers(
 
 
 def _divided(
-    tracks_: Sequence[Track], catalog: Catalog, size: int, count: int, seed: int
+    tracks_: Sequence[Track],
+    catalog: Catalog,
+    inside: Sequence[Track],
+    size: int,
+    count: int,
+    seed: int,
 ) -> list[trials.Strangers]:
     """Divide queries among tracks that are not in a catalog."""
     each, more = divmod(count, max(1, len(tracks_)))
     return [
         trials.Strangers(
-            catalog=catalog, works=size, track=track, count=each + (place < more), seed=seed
+            catalog=catalog,
+            works=size,
+            inside=tuple(inside),
+            track=track,
+            count=each + (place < more),
+            seed=seed,
         )
         for place, track in enumerate(tracks_)
         if each + (place < more)
@@ -434,7 +445,7 @@ def _scaled(
 ) -> list[trials.Strangers]:
     """Make a big catalog, measure it, and search for strangers in it; nothing is done twice."""
     share = strangers if size.works > scale.MOST_HALVES else (strangers + 1 - size.half) // 2
-    tasks = _divided(size.outside, size.catalog, size.works, share, size.seed)
+    tasks = _divided(size.outside, size.catalog, size.inside, size.works, share, size.seed)
     missing = [task for task in tasks if task.name not in kept.rows]
     if size.name in kept.rows and not missing:
         return tasks

@@ -12,6 +12,7 @@ from safegen.evaluation.attacks import ATTACKS, Attack
 from safegen.evaluation.matching_bench.composed import COMPOSED
 from safegen.evaluation.matching_bench.engines import ENGINES
 from safegen.evaluation.matching_bench.music import Track
+from safegen.evaluation.matching_bench.outsiders import Chances, Outsiders, chances, outsiders
 from safegen.evaluation.matching_bench.promises import (
     BIG,
     LEAST_STRANGERS,
@@ -86,25 +87,6 @@ class Line:
             "refused": self.refused,
             "missed": list(self.missed),
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outsiders:
-    """What was said of music that is not in a catalog.
-
-    Attributes:
-        works: In the catalogs that were searched.
-        rate: Queries with a match, all of them wrong.
-        which: The wrong matches, for people.
-    """
-
-    works: int
-    rate: Rate
-    which: tuple[str, ...]
-
-    def as_json(self) -> dict[str, object]:
-        """Round for a report."""
-        return {"works": self.works, **self.rate.as_json(), "which": list(self.which)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +209,7 @@ class Figures:
         hours: Of the works together.
         lines: One a cell of the table.
         outsiders: One a size of the catalog.
+        chances: How true p-values are; None if it was not measured.
         big: One a big catalog.
         rival_false: Queries of music outside a catalog that audfprint2 named a work for; None
             if it was not asked.
@@ -243,6 +226,7 @@ class Figures:
     hours: float
     lines: tuple[Line, ...]
     outsiders: tuple[Outsiders, ...]
+    chances: Chances | None
     big: tuple[Big, ...]
     rival_false: Rate | None
     stretches: Stretches | None
@@ -261,6 +245,7 @@ class Figures:
             "hours": round(self.hours, 2),
             "recall": [line.as_json() for line in self.lines],
             "strangers": [each.as_json() for each in self.outsiders],
+            "chances": self.chances.as_json() if self.chances else None,
             "rival_false_matches": self.rival_false.as_json() if self.rival_false else None,
             "scale": [each.as_json() for each in self.big],
             "stretches": self.stretches.as_json() if self.stretches else None,
@@ -287,7 +272,8 @@ def summarize(
     names = {track.work_id: track.name for track in tracks}
     lines = _lines(recall, by_kind.get(RIVAL, []))
     behind = by_kind.get(RIVAL_STRANGERS, [])
-    outsiders = _outsiders(by_kind.get(STRANGERS, []), names)
+    strange = by_kind.get(STRANGERS, [])
+    outside = outsiders(strange, names)
     big = _big(by_kind.get(SCALE, []))
     stretches = _stretches(by_kind.get(COMPOSED, []))
     return Figures(
@@ -296,16 +282,17 @@ def summarize(
         tracks=len(tracks),
         hours=sum(track.seconds for track in tracks) / 3600,
         lines=lines,
-        outsiders=outsiders,
+        outsiders=outside,
+        chances=chances(strange, names),
         big=big,
         rival_false=_total(behind) if behind else None,
         stretches=stretches,
         offsets=_offsets(recall),
         beside=_beside(recall, names),
-        unmeasured=(*unmeasured, *_too_few(tracks, outsiders, big)),
+        unmeasured=(*unmeasured, *_too_few(tracks, outside, big)),
         failed=(
             *(miss for line in lines for miss in line.misses),
-            *_other_misses(outsiders, stretches),
+            *_other_misses(outside, stretches),
             *(miss for each in big for miss in _big_misses(each)),
         ),
     )
@@ -342,7 +329,10 @@ def _line(cell: Cell, rows: list[Row], rival: list[Row]) -> Line:
         seconds=cell.seconds,
         plain=plain,
         deep=deep,
-        engines={name: _rate(row[f"alone_{name}"] for row in rows) for name in ENGINES},
+        engines={
+            name: _rate(row[f"alone_{name}"] for row in rows if f"alone_{name}" in row)
+            for name in ENGINES
+        },
         rival=_rate(row["found"] for row in rival) if rival else None,
         refused=sum(bool(row["plain_refused"]) for row in rows),
         missed=tuple(sorted({str(row["track"]) for row in rows if not row["plain"]})),
@@ -358,22 +348,6 @@ def _misses(cell: Cell, promise: Promise | None, rate: Rate | None) -> Iterable[
             f"{cell.distortion}, {cell.seconds:g} s{scan}: found {rate.rate:.3f}, "
             f"asked {promise.recall:g}"
         )
-
-
-def _outsiders(rows: Sequence[Row], names: Mapping[str, str]) -> tuple[Outsiders, ...]:
-    sizes: dict[int, list[Row]] = {}
-    for row in rows:
-        sizes.setdefault(int(_number(row["works"])), []).append(row)
-    return tuple(
-        Outsiders(
-            works=size,
-            rate=_total(here),
-            which=tuple(
-                _named(f"{row['track']} at {row['which']}", names) for row in here if row["which"]
-            ),
-        )
-        for size, here in sorted(sizes.items())
-    )
 
 
 def _big(rows: Sequence[Row]) -> tuple[Big, ...]:
@@ -428,13 +402,6 @@ def _total(rows: Sequence[Row]) -> Rate:
         sum(int(_number(row["false"])) for row in rows),
         sum(int(_number(row["n"])) for row in rows),
     )
-
-
-def _named(text: str, names: Mapping[str, str]) -> str:
-    """Put titles in the place of ids."""
-    for work_id, name in names.items():
-        text = text.replace(work_id, name)
-    return text
 
 
 def _stretches(rows: Sequence[Row]) -> Stretches | None:

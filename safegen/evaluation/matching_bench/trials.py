@@ -1,34 +1,41 @@
 """Which excerpts are searched for, by which process, and what is kept of each?
 
 Two kinds of trials. An excerpt of a work in the catalog, distorted: is that work named,
-and where? Ten seconds of a track outside the catalog: is nothing named? A task is all
+and where? Ten seconds of a track outside the catalog: is nothing named, and if something
+is, do both hold the same sound (``matching_bench.shared``)? A task is all
 missing trials of one track, so that a track is decoded once. Results are kept in a state
 file; a change of the engines' or the attacks' code starts over.
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, TypeVar
 
+from detectors import constellations, landmarks
 from detectors.base import Match
 from detectors.errors import DetectorError
+from registry.index import CatalogIndex
 from safegen.audio import Audio, load
 from safegen.evaluation.attacks import ATTACKS, Attack, Companion
-from safegen.evaluation.matching_bench import works
+from safegen.evaluation.matching_bench import shared, works
 from safegen.evaluation.matching_bench.engines import ALONE, ENGINES, hear
 from safegen.evaluation.matching_bench.music import Track, places, speech
 from safegen.evaluation.matching_bench.works import Catalog
 from safegen.evaluation.state import Row
-from safegen.matching import LEAST_SECONDS
+from safegen.matching import LEAST_SECONDS, prints_of
 
 EXCERPT_SECONDS: Final = 10.0
 RECALL: Final = "recall"
 STRANGERS: Final = "strangers"
+
+SUSPECT: Final = 0.02
+"""Chance below which the waveforms are compared."""
 
 _MARGIN: Final = 1.12
 """What moves in time is cut this much longer, so that the query has its length afterwards."""
@@ -106,6 +113,7 @@ class Strangers:
     Attributes:
         catalog: What is searched.
         works: How many works are in it.
+        inside: Its recordings, to compare the waveform where one is named.
         track: What is cut.
         count: How many queries.
         seed: Of the run.
@@ -113,6 +121,7 @@ class Strangers:
 
     catalog: Catalog
     works: int
+    inside: tuple[Track, ...]
     track: Track
     count: int
     seed: int
@@ -207,13 +216,14 @@ def search_excerpts(task: Excerpts) -> list[Row]:
         if trial.is_deep:
             found = search(task.catalog, query, deep=True)
             facts |= _judged("deep", found, task.track, start)
-        facts |= _alone(task.catalog, query, task.track)
+        if trial.number == 0:
+            facts |= _alone(task.catalog, query, task.track)
         rows.append(facts)
     return rows
 
 
 def search_strangers(task: Strangers) -> list[Row]:
-    """Search for music that is not in the catalog; every match is a false one."""
+    """Search for music that is not in the catalog; say whether what is named is shared sound."""
     audio = load(task.track.path)
     starts = places(
         audio,
@@ -222,25 +232,96 @@ def search_strangers(task: Strangers) -> list[Row]:
         seed=task.seed,
         words=("stranger", task.track.name),
     )
-    false: list[str] = []
-    queries = 0
+    inside = {track.work_id: track for track in task.inside}
+    named: list[Named] = []
+    chances: list[Named] = []
+    search_size = 0
     for start in starts:
-        found = search(task.catalog, audio.cut(start, start + EXCERPT_SECONDS))
-        queries += 1
-        if found.matches:
-            best = min(found.matches, key=lambda match: match.p_value)
-            false.append(f"{start:.1f} s: {best.work_id} ({best.engine}, p {best.p_value:.1g})")
+        query = audio.cut(start, start + EXCERPT_SECONDS)
+        found = search(task.catalog, query).matches
+        # Strongest first; a work that is named twice was named.
+        first = {match.work_id: match for match in reversed(found)}
+        named += [_named(match, query, start, inside) for match in first.values()]
+        if not task.catalog.is_mapped:
+            likeliest, search_size = _likeliest(task.catalog, query)
+            chances += [_named(match, query, start, inside) for match in likeliest]
     return [
         {
             "trial": task.name,
             "what": STRANGERS,
             "works": task.works,
             "track": task.track.name,
-            "n": queries,
-            "false": len(false),
-            "which": "; ".join(false),
+            "n": len(starts),
+            "named": pack(named),
+            "chances": pack(chances),
+            "search": search_size,
         }
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A work that was named, or came nearest to it, though the query is not from it.
+
+    Attributes:
+        work_id: The work.
+        start: Of the query, in its track, in seconds.
+        engine: Which engine.
+        p_value: As it was told.
+        score: As it was told.
+        seconds: Of the waveforms that were compared, 0 if none were.
+        alike: Of these, seconds at which both hold the same sound.
+        is_shared: Whether that is more than luck.
+    """
+
+    work_id: str
+    start: float
+    engine: str
+    p_value: float
+    score: float
+    seconds: int
+    alike: int
+    is_shared: bool
+
+
+def pack(named: Sequence[Named]) -> str:
+    """Write them into one cell of a state file."""
+    return json.dumps([asdict(each) for each in named])
+
+
+def unpack(text: str) -> list[Named]:
+    """Read what ``pack`` wrote."""
+    return [Named(**each) for each in json.loads(text)]
+
+
+def _named(match: Match, query: Audio, start: float, inside: Mapping[str, Track]) -> Named:
+    work = inside.get(match.work_id)
+    is_likely = match.p_value <= SUSPECT
+    found = shared.likeness(query, work.path, match) if work and is_likely else shared.NOTHING
+    return Named(
+        work_id=match.work_id,
+        start=round(start, 1),
+        engine=match.engine,
+        p_value=float(f"{match.p_value:.3g}"),
+        score=round(match.score, 4),
+        seconds=found.seconds,
+        alike=found.alike,
+        is_shared=found.is_shared,
+    )
+
+
+def _likeliest(catalog: Catalog, query: Audio) -> tuple[tuple[Match, ...], int]:
+    """Give what landmarks find likeliest, be it enough for a match or not, and of how much."""
+    asked, heard = works.matcher(catalog), prints_of(query)
+
+    def question(index: CatalogIndex) -> tuple[tuple[Match, ...], int]:
+        found = constellations.find_evidence(
+            heard.landmarks, index, witness=asked.witness(heard.items)
+        )
+        best = tuple(constellations.to_match(each, index) for each in found[:1])
+        return best, heard.landmarks.frames * index.item_count
+
+    return asked.search(landmarks.ENGINE, question)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,13 +416,16 @@ def code_version(*settings: object) -> str:
         *sorted((folder.parent / "attacks").glob("*.py")),
         *(
             folder / f"{name}.py"
-            for name in ("music", "works", "trials", "composed", "engines", "rivals", "scale")
+            for name in (
+                *("composed", "engines", "music", "rivals", "scale", "shared", "trials"),
+                "works",
+            )
         ),
         *(
             detectors / f"{name}.py"
             for name in (
-                *("chromaprint", "comparison", "constellations", "evidence", "fingerprint"),
-                *("landmarks", "transposition"),
+                *("chromaprint", "comparison", "constellations", "corroboration", "evidence"),
+                *("fingerprint", "landmarks", "transposition"),
             )
         ),
         _PACKAGE / "safegen" / "matching.py",

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from safegen.audio import Audio, save
 from safegen.errors import InputError
 from safegen.evaluation import fingerprint as benchmark
-from safegen.evaluation.matching_bench import summary, trials
+from safegen.evaluation.matching_bench import shared, summary, trials
 from safegen.evaluation.matching_bench.promises import Cell, Promise
 from tests.detectors.test_chromaprint import melody
 
@@ -86,7 +86,7 @@ def test_a_promise_that_is_missed_is_named_and_ends_with_3(
     assert "only 4 works were measured, asked 130" in found["unmeasured"]
 
 
-def test_a_work_in_both_halves_is_counted_as_a_false_match(
+def test_the_same_sound_in_both_halves_is_no_false_match_but_told(
     run: Callable[..., Result], assets: Path
 ) -> None:
     # The same sound in other bytes, in the other half.
@@ -96,7 +96,22 @@ def test_a_work_in_both_halves_is_counted_as_a_false_match(
     result = run("--distortions", "clean", "--composed", "0")
 
     (each,) = json.loads(result.stdout)["strangers"]
-    assert each["hits"] == 4
+    assert (each["hits"], each["same_sound"], each["related_works"]) == (0, 4, 0)
+    (pair,) = each["pairs_with_the_same_sound"]
+    assert "0.wav and" in pair
+    assert "1.wav" in pair
+
+
+def test_a_match_that_the_waveforms_do_not_show_is_false(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, assets: Path
+) -> None:
+    sound = Audio(waveform=0.9 * melody(29.0, seed=0), sample_rate=11_025)
+    save(sound, assets / "asc-music" / "1.wav")
+    monkeypatch.setattr(shared, "likeness", lambda *_: shared.NOTHING)
+    result = run("--distortions", "clean", "--composed", "0")
+
+    (each,) = json.loads(result.stdout)["strangers"]
+    assert (each["hits"], each["same_sound"]) == (4, 0)
     assert ".wav (" in each["which"][0]
     assert result.exit_code == 3
 

@@ -15,7 +15,8 @@ from safegen.evaluation.matching_bench.report import html
 from safegen.evaluation.matching_bench.scale import SCALE
 from safegen.evaluation.matching_bench.segments import Segment, pack
 from safegen.evaluation.matching_bench.summary import Figures, summarize
-from safegen.evaluation.matching_bench.trials import RECALL, STRANGERS
+from safegen.evaluation.matching_bench.trials import RECALL, STRANGERS, Named
+from safegen.evaluation.matching_bench.trials import pack as pack_named
 from safegen.evaluation.state import Row
 
 HOSTILE = "<script>alert('x')</script>/\"><img src=x onerror=alert(1)>.ogg"
@@ -42,6 +43,19 @@ def excerpt(distortion: str, *, found: bool, track: int = 0, seconds: float = 10
     }
 
 
+def named(*, start: float, is_shared: bool = False, p_value: float = 1e-6) -> Named:
+    return Named(
+        work_id="id-b",
+        start=start,
+        engine="landmarks",
+        p_value=p_value,
+        score=0.6,
+        seconds=8,
+        alike=8 if is_shared else 1,
+        is_shared=is_shared,
+    )
+
+
 def strangers(*, false: int, works: int = 2) -> Row:
     return {
         "trial": f"strangers {works}",
@@ -49,8 +63,9 @@ def strangers(*, false: int, works: int = 2) -> Row:
         "works": works,
         "track": HOSTILE,
         "n": 10,
-        "false": false,
-        "which": "3.0 s: id-b (chromaprint, p 1e-05)" if false else "",
+        "named": pack_named([named(start=float(n)) for n in range(false)]),
+        "chances": pack_named([]),
+        "search": 0,
     }
 
 
@@ -144,7 +159,7 @@ def test_failures_come_before_promises_and_are_counted() -> None:
     assert "<b>1 of 2</b>" in page
     assert "<b>3</b><span>failures" in page
     assert re.search(r'class="no">pitch-2</span>: found 0 %', page)
-    assert "3.0 s: b.ogg (chromaprint" in page
+    assert "at 1.0 s: b.ogg (landmarks, p 1e-06" in page
 
 
 def test_a_promise_of_the_deep_scan_is_not_reached_by_not_measuring_it() -> None:
