@@ -10,6 +10,7 @@ BENCHMARKS: Final = {
     "generation": "Does the generator follow prompts, and how fast is it?",
     "watermark": "Is the mark read back after attacks, and never where it is not?",
     "fingerprint": "Are excerpts of licensed works found, and others left alone?",
+    "composition": "Are pieces found that somebody else plays, and strangers left alone?",
     "memorization": "Are copies of training items flagged?",
     "synthetic": "Is generated audio told from recordings?",
     "rooted": "Is the mark that the codec itself writes heard after attacks?",
