@@ -242,9 +242,13 @@ class Segment:
         high = np.minimum(low + STRIDE, self.header.terms)
         base = self.header.terms_start
         self._compare(base + 8 * low, base + 8 * (high + 1))
-        near = np.minimum(low[:, None] + np.arange(STRIDE), self.header.terms - 1)
-        row = low + (self._terms[near, 0] < keys[:, None]).sum(axis=1)
-        row = np.minimum(row, high - 1)  # past the last key, which is then another
+        row = low
+        reach = STRIDE
+        while reach := reach // 2:  # all keys bisect at once, to the last term not above each
+            further = row + reach
+            is_above = further >= high
+            is_above |= self._terms[np.where(is_above, 0, further), 0] > keys
+            row = np.where(is_above, row, further)
         first = self._terms[row, 1].astype(np.int64)
         count = self._terms[row + 1, 1].astype(np.int64) - first
         if bool((count <= 0).any()) or bool((first + count > self.header.postings).any()):
