@@ -50,6 +50,8 @@ _STEP: Final = 215
 _BUCKET: Final = 8
 _CANDIDATES: Final = 48
 _LEAST_VOTES: Final = 2
+_MOMENT: Final = 4
+"""Frames, a tenth of a second, whose votes are one."""
 _PACES: Final = tuple(round(0.95 + 0.01 * i, 2) for i in range(11))
 _NUDGES: Final = tuple(range(-4, 5))
 _FOUND_PROB: Final = 0.45
@@ -261,6 +263,7 @@ def find_matches(
     *,
     rule: LandmarkRule | None = None,
     witness: Witness | None = None,
+    least_moments: int = 0,
 ) -> tuple[Match, ...]:
     """Find the works that a recording quotes, best first; a work may have several stretches.
 
@@ -269,17 +272,23 @@ def find_matches(
         index: The works to search.
         rule: What counts; None is the rule the published figures were measured with.
         witness: Asked about every place worth it.
+        least_moments: As in ``find_evidence``.
 
     Raises:
         DetectorError: If the recording is shorter than ``LEAST_FRAMES``.
     """
     rule = rule or LandmarkRule()
-    found = [e for e in find_evidence(query, index, witness=witness) if e.satisfies(rule)]
+    evidence = find_evidence(query, index, witness=witness, least_moments=least_moments)
+    found = [e for e in evidence if e.satisfies(rule)]
     return tuple(to_match(evidence, index) for evidence in found)
 
 
 def find_evidence(
-    query: Query, index: LandmarkIndex, *, witness: Witness | None = None
+    query: Query,
+    index: LandmarkIndex,
+    *,
+    witness: Witness | None = None,
+    least_moments: int = 0,
 ) -> tuple[LandmarkEvidence, ...]:
     """Find every stretch of agreement, whether or not it is enough to decide.
 
@@ -287,6 +296,9 @@ def find_evidence(
         query: The recording.
         index: The works to search.
         witness: Asked about every stretch of at least ``LEAST_ASKED``.
+        least_moments: Look only at works of which one place has votes from so many moments
+            of a window. What is worn or hidden has fewer; between clean recordings it spares
+            most of the time.
 
     Returns:
         Evidence by falling score; ties by work and place.
@@ -303,6 +315,8 @@ def find_evidence(
     effort = next(one for one in _EFFORTS if index.item_count <= one.most_items)
     asked = query.landmarks.strongest(effort.rate)
     votes = _vote(keys_of(asked, targets=effort.targets, is_query=True), index)
+    if least_moments:
+        votes = _promising(votes, least_moments)
     lines: list[_Line] = []
     for start in range(0, max(1, query.frames - _WINDOW + _STEP), _STEP):
         stop = min(query.frames, start + _WINDOW)
@@ -401,6 +415,35 @@ def _vote(keyed: Keyed, index: LandmarkIndex) -> _Votes:
     )
 
 
+def _promising(votes: _Votes, least: int) -> _Votes:
+    """Leave only the works of which one place has votes from ``least`` moments of a window."""
+    place = (votes.works << _WORK_BITS) + (votes.diagonals + _DIAGONAL_ZERO) // _BUCKET
+    names, numbers = np.unique(place, return_inverse=True)
+    if not len(names):
+        return votes
+    moments = votes.frames // _MOMENT
+    span = int(moments[-1]) + 1
+    # Each moment of a place once, counted by half windows of the query.
+    once = np.unique(numbers * span + moments)
+    halves = span * _MOMENT // _STEP + 2
+    cells, counts = np.unique(
+        once // span * halves + once % span * _MOMENT // _STEP, return_counts=True
+    )
+
+    def votes_at(cell: Numbers) -> Numbers:
+        row = np.minimum(np.searchsorted(cells, cell), len(cells) - 1)
+        return np.where(cells[row] == cell, counts[row], 0)
+
+    number = cells // halves
+    has_next = np.append(names[1:] == names[:-1] + 1, False)[number]
+    beside = votes_at(cells + halves) + votes_at(cells + halves + 1)
+    total = counts + votes_at(cells + 1) + np.where(has_next, beside, 0)
+    kept = np.isin(votes.works, names[number[total >= least]] >> _WORK_BITS)
+    return _Votes(
+        frames=votes.frames[kept], works=votes.works[kept], diagonals=votes.diagonals[kept]
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidate:
     """A work, and the frame of it that lies under query frame 0 at the normal pace."""
@@ -427,7 +470,7 @@ def _candidates(votes: _Votes, start: int, stop: int) -> list[_Candidate]:
     found: list[tuple[int, int, float]] = []
     for row in likely.tolist():
         here = slice(int(first[row]), int(upper[row]))
-        moments = len(set((frames[here] // 4).tolist()))
+        moments = len(set((frames[here] // _MOMENT).tolist()))
         if moments >= _LEAST_VOTES:
             inside = np.sort(diagonals[here])
             middle = float(inside[len(inside) // 2])

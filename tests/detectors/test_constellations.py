@@ -212,6 +212,18 @@ def test_keys_that_are_everywhere_are_left_out() -> None:
 # Chance
 
 
+def test_asked_for_clean_copies_only_it_looks_at_fewer_works_and_says_the_same() -> None:
+    query = asked(cut(2, 5.0))
+    looked_at = {each.work for each in find_evidence(query, shelf())}
+
+    spared = find_evidence(query, shelf(), least_moments=8)
+
+    assert find_matches(query, shelf(), least_moments=8) == find_matches(query, shelf())
+    assert len({each.work for each in spared}) == 1 < len(looked_at)
+    assert find_evidence(query, shelf(), least_moments=10_000) == ()
+    assert find_evidence(asked(cut(2, 5.0)), Shelf(), least_moments=8) == ()
+
+
 def test_chance_falls_with_the_score_and_grows_with_the_search() -> None:
     search = 423 * 1_270_000
 
