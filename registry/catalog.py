@@ -13,7 +13,7 @@ a work's presence is read from the change log, so no later change rewrites the a
 
 import unicodedata
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -215,6 +215,8 @@ class CatalogStats:
     artists: int
     fingerprints: int
     fingerprint_bytes: int
+    works_heard: Mapping[str, int]
+    """Works by the engine that heard them; one it did not hear, it cannot find."""
     last_change: int
 
 
@@ -498,6 +500,13 @@ def stats(session: Session) -> CatalogStats:
         .join(Work, Work.id == Fingerprint.work_id)
         .where(in_force)
     ).one()
+    heard = session.execute(
+        select(Fingerprint.engine, func.count())
+        .join(Work, Work.id == Fingerprint.work_id)
+        .where(in_force)
+        .group_by(Fingerprint.engine)
+        .order_by(Fingerprint.engine)
+    )
     return CatalogStats(
         works=int(works),
         removed=int(session.scalar(select(func.count(Work.id)).where(~in_force)) or 0),
@@ -506,6 +515,7 @@ def stats(session: Session) -> CatalogStats:
         artists=int(artists),
         fingerprints=int(fingerprints),
         fingerprint_bytes=int(size),
+        works_heard={engine: int(count) for engine, count in heard},
         last_change=last_change(session),
     )
 

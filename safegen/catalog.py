@@ -25,8 +25,8 @@ from safegen.audio import sha256_file, walk
 from safegen.declarations import Declaration, Tags, Terms, one_line, read_tags
 from safegen.errors import InputError, SafegenError
 
-ENGINES: Final = ("chromaprint", "landmarks")
-"""What ``_listen`` gives for a file, in this order; of a sound without peaks only the first."""
+ENGINES: Final = ("chromaprint", "landmarks", "chroma")
+"""What ``_listen`` gives for a file, in this order; of a sound without peaks all but the second."""
 T = TypeVar("T")
 
 

@@ -17,6 +17,10 @@ VARIANT_SECONDS: Final = 0.06
 """What each further version of a sound that a deep scan searches for may take of them, for
 each second of sound: ten times what it takes on one free core with a small catalog."""
 
+SEARCH_SECONDS: Final = 300.0
+"""What a deep scan may take longer to compare the notes of all works; three times what 100,000
+works of 3 minutes take on one free core."""
+
 _DETAIL_CHARACTERS: Final = 300
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ The gate runs these steps in this order, for every output, whoever made it:
 
  1. admit: prompt rules and the model's license, before anything is generated
  2. generate, or take the sound that was made elsewhere
- 3. listen to the PCM: catalog match, memorization, synthetic score
+ 3. listen to the PCM: catalog match, compositions, memorization, synthetic score
  4. decide early: what is refused already is not marked
  5. embed the watermark, and AudioSeal's under it where its weights are installed
  6. encode to the final format, with tags
@@ -38,6 +38,7 @@ import numpy.typing as npt
 from detectors import chromaprint, synthetic
 from detectors.audioseal import AudioSeal, message
 from detectors.base import WatermarkFinding
+from detectors.composition import NotComparableError
 from detectors.memorization import MemorizationFinding
 from detectors.synthetic import SyntheticFinding
 from registry import catalog, schema
@@ -46,12 +47,12 @@ from registry.releases import NewOutput
 from registry.session import Database
 from safegen import memorization, policy, second_mark, watermark
 from safegen.audio import Audio, FileFormat, checked, encode
-from safegen.checking import CHECK_SECONDS, VARIANT_SECONDS, run_check
+from safegen.checking import CHECK_SECONDS, SEARCH_SECONDS, VARIANT_SECONDS, run_check
 from safegen.config import Config, from_environment
 from safegen.errors import InputError, ReleaseBlockedError
 from safegen.generation.base import Generation, Generator, ModelFacts, Request
 from safegen.kept import kept_of, plain_of
-from safegen.licensing import licensed_matches, owed
+from safegen.licensing import licensed_compositions, licensed_matches, owed
 from safegen.matching import CatalogMatcher, Prints, Scan, prints_of
 from safegen.policy import Action, CheckResult, Outcome, Policy
 from safegen.provenance import c2pa, receipts, record
@@ -64,6 +65,7 @@ from safegen.recording import (
     Finished,
     Item,
     Judgement,
+    LicensedComposition,
     LicensedMatch,
     Release,
     body,
@@ -83,6 +85,7 @@ class _Case:
     item: Item
     checks: dict[str, CheckResult] = field(default_factory=dict)
     matches: tuple[LicensedMatch, ...] = ()
+    compositions: tuple[LicensedComposition, ...] = ()
     memorization: MemorizationFinding | None = None
     synthetic: SyntheticFinding | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
@@ -302,6 +305,12 @@ class Gate:
             lambda: self._listen_catalog(case, audio),
             limit_seconds=CHECK_SECONDS + searching,
         )
+        self._check(
+            case,
+            policy.COMPOSITION,
+            lambda: self._listen_compositions(case),
+            limit_seconds=CHECK_SECONDS + SEARCH_SECONDS * (self._scan is Scan.DEEP),
+        )
         self._check(case, "memorization", lambda: self._listen_memory(case, generation))
         self._check(case, "synthetic", lambda: self._listen_synthetic(case, audio))
         self._on_step("listened")
@@ -402,6 +411,27 @@ class Gate:
             detail=result.detail + _thoroughly(self._scan),
             evidence={**result.evidence, "scan": self._scan.to_json()},
             owed=owed(case.matches, quoted),
+        )
+
+    def _listen_compositions(self, case: _Case) -> CheckResult:
+        """Look for works whose notes are played, in other recordings than the catalog's."""
+        if case.prints is None:
+            return policy.compositions_not_compared("the sound was not heard for the catalog")
+        try:
+            found = self.matcher.compositions_prints(case.prints, deep=self._scan is Scan.DEEP)
+        except NotComparableError as error:
+            return policy.compositions_not_compared(str(error))
+        with self.database.read() as session:
+            case.compositions = licensed_compositions(
+                session, found, at=case.item.time, policy=self._policy
+            )
+        return policy.judge_compositions(
+            self._policy,
+            [each.match for each in case.compositions],
+            licensed=frozenset(each.match.work_id for each in case.compositions if each.terms),
+            quoted=frozenset(
+                policy.counted_matches(self._policy, [each.match for each in case.matches])
+            ),
         )
 
     def _listen_memory(self, case: _Case, generation: Generation) -> CheckResult:
@@ -511,6 +541,7 @@ class Gate:
             matches=case.matches,
             memorization=case.memorization,
             scan=self._scan,
+            compositions=case.compositions,
         )
 
     def _refuse(self, case: _Case, judgement: Judgement, *, audio: Audio | None) -> Release:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy.orm import Session
 
-from detectors import chromaprint, landmarks
+from detectors import chromaprint, composition, landmarks
 from detectors.errors import DetectorError
 from registry import catalog
 from registry.catalog import NewFingerprint, NewWork
@@ -41,6 +41,7 @@ MAX_KEYS_PER_SECOND: Final = 100
 _BATCH: Final = 64
 _BATCH_BYTES: Final = 16 << 20
 _SLACK_ITEMS: Final = 8
+_SLACK_CELLS: Final = 4
 _LEAST_COVER: Final = 0.95
 
 
@@ -313,6 +314,8 @@ def refuse_fingerprint(print_: NewFingerprint, *, seconds: float) -> None:
         _refuse_chromaprint(print_.items, seconds)
     elif print_.engine == landmarks.ENGINE:
         _refuse_landmarks(print_.items, seconds)
+    elif print_.engine == composition.ENGINE:
+        _refuse_chroma(print_.items, seconds)
 
 
 def _refuse_chromaprint(blob: bytes, seconds: float) -> None:
@@ -341,6 +344,18 @@ def _refuse_landmarks(blob: bytes, seconds: float) -> None:
     if len(keyed.keys) > most:
         raise InputError(f"landmarks: {len(keyed.keys)} keys in {seconds:g} s, limit {most}")
     _refuse_repeats("landmarks", keyed.keys)
+
+
+def _refuse_chroma(blob: bytes, seconds: float) -> None:
+    try:
+        cells = len(composition.from_blob(blob))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    expected = seconds / composition.CELL_SECONDS
+    if not _LEAST_COVER * expected - _SLACK_CELLS <= cells <= expected + _SLACK_CELLS:
+        raise InputError(
+            f"chroma: {cells} cells do not cover {seconds:g} s, which have {expected:.0f}"
+        )
 
 
 def _refuse_repeats(engine: str, keys: npt.NDArray[np.uint32]) -> None:

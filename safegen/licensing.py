@@ -8,11 +8,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from detectors.base import Match
+from detectors.composition import CompositionMatch
 from registry import catalog
 from registry.catalog import WorkRow
 from registry.licensing import LicenseRow
 from safegen.policy import Policy
-from safegen.recording import LicensedMatch, Terms
+from safegen.recording import LicensedComposition, LicensedMatch, Terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,24 +68,54 @@ def licensed_matches(
     found: list[LicensedMatch] = []
     for match in matches:
         work = catalog.get_work(session, match.work_id, as_of=as_of)
-        license_ = catalog.license_in_force(
-            session,
-            match.work_id,
-            at=at,
-            territory=policy.catalog_match.territory,
-            use=policy.catalog_match.use,
-            as_of=as_of,
-        )
         found.append(
             LicensedMatch(
                 match=match,
-                terms=terms_of(work, license_) if license_ else None,
+                terms=_in_force(session, work, at=at, policy=policy, as_of=as_of),
                 title=work.title,
                 isrc=work.isrc,
                 rights_holder=work.rights_holder,
             )
         )
     return tuple(found)
+
+
+def licensed_compositions(
+    session: Session, hints: Iterable[CompositionMatch], *, at: datetime, policy: Policy
+) -> tuple[LicensedComposition, ...]:
+    """Do the same for hints at works whose notes are played."""
+    found: list[LicensedComposition] = []
+    for match in hints:
+        work = catalog.get_work(session, match.work_id)
+        found.append(
+            LicensedComposition(
+                match=match,
+                terms=_in_force(session, work, at=at, policy=policy),
+                title=work.title,
+                rights_holder=work.rights_holder,
+            )
+        )
+    return tuple(found)
+
+
+def _in_force(
+    session: Session,
+    work: WorkRow,
+    *,
+    at: datetime,
+    policy: Policy,
+    as_of: datetime | None = None,
+) -> Terms | None:
+    """Find the license of a work for what the policy asks, None if there is none."""
+    license_ = catalog.license_in_force(
+        session,
+        work.work_id,
+        at=at,
+        territory=policy.catalog_match.territory,
+        use=policy.catalog_match.use,
+        as_of=as_of,
+    )
+    return terms_of(work, license_) if license_ else None
 
 
 def terms_of(work: WorkRow, license_: LicenseRow) -> Terms:

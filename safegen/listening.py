@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from detectors.base import Match
+from detectors.composition import CompositionMatch, NotComparableError
 from detectors.errors import DetectorError
 from registry.catalog import NewFingerprint
 from safegen.audio import Audio, load, sha256_file
@@ -49,6 +50,7 @@ class Ears:
 
     Attributes:
         match: Finds the works of the catalog that a sound quotes.
+        compare_notes: Finds the works whose notes a sound plays, perhaps.
         classify: Gives the synthetic score.
         detect: Listens for our watermarks.
         hear_root: Listens for the mark that the shipped codec's decoder writes.
@@ -57,6 +59,7 @@ class Ears:
     """
 
     match: Callable[[Prints], tuple[Match, ...]]
+    compare_notes: Callable[[Prints], tuple[CompositionMatch, ...]]
     classify: Callable[[Audio], "SyntheticFinding"]
     detect: Callable[[Audio], "WatermarkFinding"]
     hear_root: Callable[[Audio], "DecoderMarkFinding"]
@@ -66,7 +69,10 @@ class Ears:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarFindings:
-    """What every ear said; None where one gave no answer, and then a fault says why."""
+    """What every ear said; None where one gave no answer, and then a fault says why.
+
+    ``not_compared`` says why compositions were not compared, "" if they were.
+    """
 
     matches: tuple[Match, ...]
     synthetic: "SyntheticFinding | None"
@@ -74,6 +80,8 @@ class EarFindings:
     decoder_mark: "DecoderMarkFinding | None"
     c2pa: "C2paFinding | None"
     faults: tuple[Fault, ...]
+    compositions: tuple[CompositionMatch, ...] = ()
+    not_compared: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +136,7 @@ def open_ears(config: Config, *, scan: Scan) -> Ears:
     matcher = CatalogMatcher(schema.open_database(config.database_url), index_folder=config.index)
     return Ears(
         match=lambda prints: matcher.match_prints(prints, deep=scan is Scan.DEEP),
+        compare_notes=lambda prints: matcher.compositions_prints(prints, deep=scan is Scan.DEEP),
         classify=lambda audio: synthetic.classify(audio.waveform, audio.sample_rate),
         detect=lambda audio: watermark.detect(audio, keys=mark_keys, inflation=inflation),
         hear_root=lambda audio: decoder_mark.hear(audio.waveform, audio.sample_rate),
@@ -159,9 +168,11 @@ def listen(path: Path, ears: Ears, *, with_picture: bool) -> Heard:
 
     matches: tuple[Match, ...] | None = None
     kept: tuple[NewFingerprint, ...] | None = None
+    notes: _Notes | None = None
     if prints := ask("catalog", lambda: prints_of(audio)):
         matches = ask("catalog", lambda: ears.match(prints))
         kept = ask("catalog", lambda: kept_of(prints))
+        notes = ask("composition", lambda: _notes(ears, prints))
     synthetic = ask("synthetic", lambda: ears.classify(audio))
     mark = ask("watermark", lambda: ears.detect(audio))
     root = ask("decoder_mark", lambda: ears.hear_root(audio))
@@ -173,6 +184,8 @@ def listen(path: Path, ears: Ears, *, with_picture: bool) -> Heard:
         decoder_mark=root,
         c2pa=manifest,
         faults=tuple(faults),
+        compositions=notes.found if notes else (),
+        not_compared=notes.problem if notes else "they could not be compared",
     )
     return Heard(
         path=path,
@@ -185,6 +198,21 @@ def listen(path: Path, ears: Ears, *, with_picture: bool) -> Heard:
         kept=kept or (),
         scan=ears.scan,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Notes:
+    """Whose notes a sound plays, or why that was not asked."""
+
+    found: tuple[CompositionMatch, ...] = ()
+    problem: str = ""
+
+
+def _notes(ears: Ears, prints: Prints) -> _Notes:
+    try:
+        return _Notes(found=ears.compare_notes(prints))
+    except NotComparableError as error:
+        return _Notes(problem=str(error))
 
 
 def listen_here(

@@ -4,8 +4,10 @@ The one place where the ears' matching meets the memory's index. Two engines hea
 sound: Chromaprint (``detectors.fingerprint``), and landmarks
 (``detectors.constellations``), which find music that is filtered or spoken over; their
 evidence becomes one match for each quotation. A work that was added without landmarks
-is found by Chromaprint only. The index follows the catalog: it is compared with the
-newest change number at every call and refreshed when that moved.
+is found by Chromaprint only. Apart from both, and never evidence of copying, chroma
+(``detectors.composition``) names works whose notes somebody else plays. The index follows
+the catalog: it is compared with the newest change number at every call and refreshed when
+that moved.
 """
 
 import logging
@@ -19,6 +21,7 @@ import numpy as np
 
 from detectors import (
     chromaprint,
+    composition,
     constellations,
     corroboration,
     evidence,
@@ -28,6 +31,7 @@ from detectors import (
 )
 from detectors.base import Keyed, Match
 from detectors.chromaprint import ENGINE, QUERY_SHIFTS, SILENCE, Items, Pcm, items_of, pcm
+from detectors.composition import CompositionMatch
 from detectors.constellations import (
     NO_AGREEMENT,
     Agreement,
@@ -49,6 +53,13 @@ from safegen.audio import Audio
 LEAST_SECONDS: Final = 4.9
 """Excerpts of 5 s are found in .90 to .97 of cases, those of 4 s in none: finding nothing
 in a shorter sound would be no answer."""
+MAX_COMPOSITION_P: Final = 0.01
+"""Chance above which the notes of a work are not told at all."""
+MAX_COMPOSITIONS: Final = 16
+"""Likeliest works that are told; a record must fit the log."""
+_PLAIN_CELLS: Final = 400_000
+"""A second's work on one core: a query of 20 s and 1,100 works of 3 minutes, or of 80 s and 150."""
+_DEEP_CELLS: Final = 100 * _PLAIN_CELLS
 _REPAIRS: Final = 2
 
 
@@ -95,7 +106,18 @@ ENGINES: Final[Mapping[str, Engine]] = {
         postings_of=landmarks.postings_of,
     ),
 }
-"""Every engine by its name, and the rule by which it is searched."""
+"""Every engine that finds recordings, by its name, and the rule by which it is searched."""
+
+INDEXES: Final[Mapping[str, Engine]] = {
+    **ENGINES,
+    composition.ENGINE: Engine(
+        name=composition.ENGINE,
+        scheme=composition.SCHEME,
+        item_bytes=composition.BINS,
+        postings_of=composition.postings_of,
+    ),
+}
+"""What is kept of the works so that it can be searched: the engines', and chroma."""
 
 
 def logged_scan(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -155,7 +177,7 @@ class CatalogMatcher:
         self._rule = rule
         self._keepers = {
             name: IndexKeeper(database, engine, folder=index_folder and index_folder / name)
-            for name, engine in ENGINES.items()
+            for name, engine in INDEXES.items()
         }
 
     def match(self, audio: Audio, *, deep: bool = False) -> tuple[Match, ...]:
@@ -193,6 +215,41 @@ class CatalogMatcher:
             matches = self.compared(queries, transposition.constellation(retuned, variant), tried)
             found += [transposition.told(match, variant) for match in matches]
         return evidence.merged(found, tried=tried * len(ENGINES))
+
+    def compositions(self, audio: Audio, *, deep: bool = False) -> tuple[CompositionMatch, ...]:
+        """Find the works in force whose notes a sound plays, in whatever recording, best first.
+
+        A hint for people and no evidence of copying; works that were added before there was
+        chroma are not compared.
+
+        Args:
+            audio: The sound.
+            deep: Spend some hundred times as long, for catalogs of more than a thousand works.
+
+        Raises:
+            NotComparableError: If the sound is shorter than 15 s, no notes come and go in it,
+                or the catalog is larger than this scan compares.
+        """
+        return self.compositions_prints(prints_of(audio), deep=deep)
+
+    def compositions_prints(
+        self, prints: Prints, *, deep: bool = False
+    ) -> tuple[CompositionMatch, ...]:
+        """Do what ``compositions`` does with a sound that was heard already.
+
+        Raises:
+            NotComparableError: As ``compositions``.
+        """
+        found = self.search(
+            composition.ENGINE,
+            lambda index: composition.find_compositions(
+                prints.samples,
+                index,
+                max_p_value=MAX_COMPOSITION_P,
+                most_cells=_DEEP_CELLS if deep else _PLAIN_CELLS,
+            ),
+        )
+        return found[:MAX_COMPOSITIONS]
 
     def compared(
         self, queries: tuple[Items, ...], query: Query, tried: int = 1
@@ -272,4 +329,6 @@ def catalog_fingerprints(audio: Audio) -> tuple[NewFingerprint, ...]:
     keyed = landmarks.fingerprint_of(samples)
     if len(keyed.keys):
         found.append(NewFingerprint(engine=landmarks.ENGINE, items=landmarks.to_blob(keyed)))
+    notes = composition.to_blob(composition.chroma_of(samples))
+    found.append(NewFingerprint(engine=composition.ENGINE, items=notes))
     return tuple(found)

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.base import Match, WatermarkFinding
+from detectors.composition import CompositionMatch
 from detectors.memorization import MemorizationFinding
 from registry.catalog import NewFingerprint
 from registry.releases import CheckRow, MatchRow, NewModel, NewOutput
@@ -151,6 +152,42 @@ class LicensedMatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LicensedComposition:
+    """A hint that a work's notes are played, and the license in force that covers the work.
+
+    Attributes:
+        match: Where, perhaps.
+        terms: Of the license in force; None if the work is not licensed for this.
+        title: Of the work.
+        rights_holder: Names joined by ", ".
+    """
+
+    match: CompositionMatch
+    terms: Terms | None
+    title: str
+    rights_holder: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the row that records and commands show for a hint."""
+        return {
+            "work_id": self.match.work_id,
+            "title": self.title,
+            "rights_holder": self.rights_holder,
+            "query_start_seconds": round(self.match.query_start_seconds, 2),
+            "query_end_seconds": round(self.match.query_end_seconds, 2),
+            "work_start_seconds": round(self.match.work_start_seconds, 2),
+            "work_end_seconds": round(self.match.work_end_seconds, 2),
+            "semitones": self.match.semitones,
+            "speed": self.match.speed,
+            "agreement": round(self.match.agreement, 4),
+            "score": round(self.match.score, 2),
+            "p_value": self.match.p_value,
+            "status": "licensed" if self.terms else "unlicensed",
+            "license_id": self.terms.license_id if self.terms else "",
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """The file that is about to be visible.
 
@@ -190,6 +227,7 @@ class Judgement:
         matches: Where works are quoted.
         memorization: None if it was not examined.
         scan: How the matches were looked for.
+        compositions: Hints at works whose notes are played; no evidence of copying.
     """
 
     policy: Policy
@@ -198,6 +236,7 @@ class Judgement:
     matches: tuple[LicensedMatch, ...]
     memorization: MemorizationFinding | None
     scan: Scan = Scan.PLAIN
+    compositions: tuple[LicensedComposition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +290,7 @@ class Release:
             ],
             "scan": self.judgement.scan.to_json(),
             "matches": [match.to_json() for match in self.judgement.matches],
+            "compositions": [hint.to_json() for hint in self.judgement.compositions],
             "memorization": memorization_json(self.judgement.memorization),
             "log": {"index": self.position, "tree_size": self.tree_size},
             "timings_ms": {name: round(ms, 1) for name, ms in self.timings_ms.items()},
@@ -305,6 +345,7 @@ def body(
         "checks": [check_json(check) for check in judgement.checks],
         "scan": judgement.scan.to_json(),
         "matches": [match.to_json() for match in judgement.matches],
+        "compositions": [hint.to_json() for hint in judgement.compositions],
         "memorization": memorization_json(judgement.memorization),
         "output": None if finished is None else _output(finished),
     }

@@ -3,7 +3,7 @@
 Every file goes the same way:
 
 1. listen: all ears, in a worker if there are several jobs
-2. judge: the policy's rules for uploads (R12 to R17)
+2. judge: the policy's rules for uploads (R12 to R18)
 3. log: record, log entry and rows in one transaction, written by one committer
 4. answer: only what was committed is told
 
@@ -27,10 +27,11 @@ from registry.screenings import find_screening
 from registry.session import Database
 from safegen.audio import sha256_file
 from safegen.kept import others_of, plain_of
-from safegen.licensing import licensed_matches
+from safegen.licensing import licensed_compositions, licensed_matches
 from safegen.listening import Heard
 from safegen.matching import Scan, logged_scan
 from safegen.policy import (
+    COMPOSITION,
     RULES,
     Policy,
     UploadDecision,
@@ -40,7 +41,7 @@ from safegen.policy import (
 )
 from safegen.provenance import record
 from safegen.provenance.log import Log
-from safegen.recording import LicensedMatch, intervals_json, mark_json
+from safegen.recording import LicensedComposition, LicensedMatch, intervals_json, mark_json
 
 if TYPE_CHECKING:
     from detectors.base import WatermarkFinding
@@ -53,7 +54,10 @@ MAX_MATCHES: Final = 64
 
 _MAX_REASONS: Final = 32
 _MAX_SEGMENTS: Final = 64
-_CHECKS: Final = tuple(rule.check for rule in RULES if rule.check.startswith("upload_"))
+_CHECKS: Final = (
+    *(rule.check for rule in RULES if rule.check.startswith("upload_")),
+    COMPOSITION,
+)
 
 Listener = Callable[[Iterable[Path]], Iterator[tuple[Heard, ...]]]
 """Hears files in their order and hands the results over in groups."""
@@ -93,6 +97,7 @@ class Screening:
             **{name: body[name] for name in names},
             # Records from before this ear was opened do not speak of it.
             "decoder_mark": body.get("decoder_mark", _decoder_mark_json(None)),
+            "compositions": body.get("compositions", []),
             "scan": logged_scan(body),
             "seconds": body["seconds"],
             "record_id": body["record_id"],
@@ -209,12 +214,17 @@ class Screener:
 
     def _judge(self, session: Session, heard: Heard, at: datetime) -> "_Case":
         matches: tuple[LicensedMatch, ...] = ()
+        hints: tuple[LicensedComposition, ...] = ()
         if heard.findings is None:
             decision = undecodable(heard.problem)
         else:
             found = sorted(heard.findings.matches, key=lambda match: -match.score)[:MAX_MATCHES]
             matches = licensed_matches(session, found, at=at, policy=self._policy)
-            covered = frozenset(each.match.work_id for each in matches if each.license_id)
+            hints = licensed_compositions(
+                session, heard.findings.compositions, at=at, policy=self._policy
+            )
+            covered = {each.match.work_id for each in matches if each.terms}
+            covered |= {each.match.work_id for each in hints if each.terms}
             decision = judge_upload(self._policy, heard.findings, covered)
         record_id = record.new_record_id(at, self._entropy(10))
         while True:
@@ -222,6 +232,7 @@ class Screener:
                 heard,
                 decision,
                 matches,
+                hints,
                 policy=self._policy,
                 record_id=record_id,
                 at=at,
@@ -247,6 +258,7 @@ def _body(
     heard: Heard,
     decision: UploadDecision,
     matches: Sequence[LicensedMatch],
+    hints: Sequence[LicensedComposition],
     *,
     policy: Policy,
     record_id: str,
@@ -280,6 +292,7 @@ def _body(
         "decoder_mark": _decoder_mark_json(findings.decoder_mark if findings else None),
         "scan": heard.scan.to_json() if findings else None,
         "matches": [match.to_json() for match in matches],
+        "compositions": [hint.to_json() for hint in hints],
         "c2pa": _c2pa_json(findings.c2pa if findings else None),
     }
 
@@ -353,14 +366,19 @@ def _row(case: _Case, policy: Policy, at: datetime, entry: bytes, position: int)
 def _checks(case: _Case) -> tuple[CheckRow, ...]:
     """Say for each rule how it ended; a rule without a reason has passed."""
     rows: list[CheckRow] = []
+    not_compared = case.heard.findings.not_compared if case.heard.findings else ""
     for check in _CHECKS:
         reasons = [reason for reason in case.decision.reasons if reason.check == check]
         if reasons:
             outcome = "error" if check in ("upload_ears", "upload_decode") else "fail"
         elif case.heard.findings is None and check != "upload_decode":
             outcome = "skipped"
+        elif check == COMPOSITION and not_compared:
+            outcome = "not_applicable"
         else:
             outcome = "pass"
         detail = "; ".join(reason.problem for reason in reasons)[:1000]
+        if outcome == "not_applicable":
+            detail = not_compared
         rows.append(CheckRow(name=check, outcome=outcome, detail=detail))
     return tuple(rows)

@@ -45,6 +45,9 @@ FIELDS = {
     ("R14", "our watermark"): "screening.on_watermark",
     ("R15", "manifest declares a trained model"): "screening.on_c2pa_synthetic",
     ("R15", "manifest does not validate"): "screening.on_c2pa_invalid",
+    ("R18", "largest p-value of a hint"): "composition.max_p_value",
+    ("R18", "a hint in an output"): "composition.on_match",
+    ("R18", "a hint in an upload"): "composition.on_upload",
 }
 UNLISTED = {
     *("schema", "name", "version", "description", "model_license.denied_licenses"),

@@ -209,6 +209,7 @@ def stats(format_: str) -> None:
         "artists": held.artists,
         "fingerprints": held.fingerprints,
         "fingerprint_bytes": held.fingerprint_bytes,
+        **{f"works_{engine}": count for engine, count in held.works_heard.items()},
         "last_change": held.last_change,
     }
     width = max(len(name) for name in row)

@@ -123,12 +123,12 @@ def _index(settings: Config) -> Diagnosis:
     from registry import schema
     from registry.errors import RegistryError
     from registry.reindexing import inspect
-    from safegen.matching import ENGINES
+    from safegen.matching import INDEXES
 
     states = []
     try:
         with schema.open_database(settings.database_url) as database, database.read() as session:
-            for name, engine in ENGINES.items():
+            for name, engine in INDEXES.items():
                 state = inspect(session, engine, settings.index / name)
                 if state is None:
                     states.append(f"{name} none on disk")

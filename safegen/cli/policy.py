@@ -190,6 +190,8 @@ def _consequence(policy: "Policy", rule: str) -> str:
         f"does not validate: {screening.on_c2pa_invalid}",
         "R16": "an ear broke: inconclusive",
         "R17": "undecodable",
+        "R18": f"p <= {policy.composition.max_p_value:g} without a license: "
+        f"{policy.composition.on_match}; upload: {policy.composition.on_upload}",
     }
     return texts.get(rule) or f"not satisfied: {policy.on_fail(rule)}"
 

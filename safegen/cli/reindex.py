@@ -38,18 +38,18 @@ def reindex(only: str, format_: str, quiet: bool) -> None:
     """
     from registry import schema
     from registry.reindexing import inspect, rebuild
-    from safegen.matching import ENGINES
+    from safegen.matching import INDEXES
 
-    if only and only not in ENGINES:
-        raise InputError(f"{only}: no such engine", remedy=f"Known are {', '.join(ENGINES)}.")
+    if only and only not in INDEXES:
+        raise InputError(f"{only}: no such engine", remedy=f"Known are {', '.join(INDEXES)}.")
     settings = config()
     with schema.open_database(settings.database_url) as database:
-        for name in (only,) if only else tuple(ENGINES):
+        for name in (only,) if only else tuple(INDEXES):
             folder = settings.index / name
             started = time.monotonic()
             bars = _Bars(name, quiet=quiet)
             try:
-                rebuild(database, ENGINES[name], folder, on_progress=bars.advance)
+                rebuild(database, INDEXES[name], folder, on_progress=bars.advance)
             except OSError as error:
                 raise SafegenError(
                     f"{folder}: cannot be written to ({error.strerror or error})",
@@ -58,7 +58,7 @@ def reindex(only: str, format_: str, quiet: bool) -> None:
             finally:
                 bars.finish()
             with database.read() as session:
-                state = inspect(session, ENGINES[name], folder)
+                state = inspect(session, INDEXES[name], folder)
             seconds = time.monotonic() - started
             works, size = (state.works, state.size_bytes) if state else (0, 0)
             row = {

@@ -6,8 +6,11 @@
 from safegen.policy.decide import Decision, Reason, decide, decide_early
 from safegen.policy.files import SHIPPED, available, load, parse, text_of
 from safegen.policy.judges import (
+    compositions_not_compared,
     counted_matches,
+    hinted_works,
     judge_c2pa,
+    judge_compositions,
     judge_matches,
     judge_memorization,
     judge_model,
@@ -22,6 +25,7 @@ from safegen.policy.judges import (
 from safegen.policy.model import Action, CheckResult, Outcome, Policy
 from safegen.policy.rules import (
     CHECK_NAMES,
+    COMPOSITION,
     FLOOR,
     LOGGED,
     RULES,
@@ -42,6 +46,7 @@ from safegen.policy.uploads import (
 
 __all__ = [
     "CHECK_NAMES",
+    "COMPOSITION",
     "FLOOR",
     "LOGGED",
     "RULES",
@@ -61,10 +66,13 @@ __all__ = [
     "UploadReason",
     "Verdict",
     "available",
+    "compositions_not_compared",
     "counted_matches",
     "decide",
     "decide_early",
+    "hinted_works",
     "judge_c2pa",
+    "judge_compositions",
     "judge_matches",
     "judge_memorization",
     "judge_model",

@@ -10,7 +10,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from safegen.policy.model import MILDEST_ON_FLOOR, Action, CheckResult, Outcome, Policy
-from safegen.policy.rules import FLOOR, INCOMPLETE, RULES_BY_ID, SECOND_MARK, rules_of
+from safegen.policy.rules import (
+    COMPOSITION,
+    FLOOR,
+    INCOMPLETE,
+    RULES_BY_ID,
+    SECOND_MARK,
+    rules_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +129,13 @@ def _trouble(policy: Policy, result: CheckResult, rules: tuple[str, ...]) -> Rea
         action = defaults.timeout
     elif result.outcome is Outcome.SKIPPED:
         action = defaults.missing
-    elif result.outcome is Outcome.NOT_APPLICABLE:
+    elif result.outcome is Outcome.NOT_APPLICABLE and result.name != COMPOSITION:
         named = {str(check): on for check, on in policy.not_applicable.items()}
         action = named.get(result.name, defaults.missing)
     if action is None:
         return None
+    if result.name == COMPOSITION:
+        action = min(action, policy.composition.on_match)
     return Reason(
         rule=INCOMPLETE,
         check=result.name,

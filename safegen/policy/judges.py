@@ -12,7 +12,7 @@ from detectors.base import Match
 from detectors.presence import AudioSealFinding, agreement_p
 from safegen.policy.model import CheckResult, Outcome, Policy
 from safegen.policy.prompts import named_in, voice_clone_request
-from safegen.policy.rules import SECOND_MARK
+from safegen.policy.rules import COMPOSITION, SECOND_MARK
 
 UNTOLD_LICENSES: Final = frozenset({"", "unknown", "untold", "none", "unspecified"})
 
@@ -63,6 +63,26 @@ class SyntheticFinding(Protocol):
     @property
     def reason(self) -> str:
         """Why it abstained."""
+
+
+class CompositionMatch(Protocol):
+    """What is judged about a work whose notes are played, perhaps."""
+
+    @property
+    def work_id(self) -> str:
+        """Of the catalog."""
+
+    @property
+    def query_start_seconds(self) -> float:
+        """Where it begins in the sound."""
+
+    @property
+    def query_end_seconds(self) -> float:
+        """Where it ends."""
+
+    @property
+    def p_value(self) -> float:
+        """Chance of such agreement among unrelated works."""
 
 
 class WatermarkFinding(Protocol):
@@ -226,6 +246,75 @@ def judge_matches(
         evidence=evidence,
         obligations=tuple(f"quotes work {work} under a license in force" for work in licensed),
     )
+
+
+def hinted_works(
+    policy: Policy,
+    found: Iterable[CompositionMatch],
+    *,
+    licensed: Collection[str],
+    quoted: Collection[str],
+) -> Mapping[str, CompositionMatch]:
+    """Name the works whose notes are played, the likeliest first, as far as that asks for a look.
+
+    Args:
+        policy: Gives the largest chance that counts.
+        found: Everything the ear told.
+        licensed: The works with a license in force for this use, place and time.
+        quoted: The works of which the very recording was found: nothing is left to hint at.
+    """
+    limit = policy.composition.max_p_value
+    apart = {*licensed, *quoted}
+    counted = (each for each in found if each.p_value <= limit)
+    return {each.work_id: each for each in counted if each.work_id not in apart}
+
+
+def hint(match: CompositionMatch, limit: float) -> str:
+    """Write one hint for people."""
+    return (
+        f"{match.query_start_seconds:.0f} to {match.query_end_seconds:.0f} s may play the "
+        f"composition of work {match.work_id} (p {p_text(match.p_value)}, limit {limit:g})"
+    )
+
+
+def judge_compositions(
+    policy: Policy,
+    found: Iterable[CompositionMatch],
+    *,
+    licensed: Collection[str],
+    quoted: Collection[str],
+) -> CheckResult:
+    """Apply R18 to a sound that could be compared.
+
+    Args:
+        policy: Gives the largest chance that counts.
+        found: Everything the ear told, best first.
+        licensed: The works with a license in force for this use, place and time.
+        quoted: The works of which the very recording was found, which R4 judges.
+    """
+    limit = policy.composition.max_p_value
+    hints = hinted_works(policy, found, licensed=licensed, quoted=quoted)
+    best = next(iter(hints.values()), None)
+    if best is None:
+        return CheckResult(
+            name=COMPOSITION,
+            outcome=Outcome.PASS,
+            threshold=limit,
+            detail="no composition of a work was noticed",
+        )
+    return CheckResult(
+        name=COMPOSITION,
+        outcome=Outcome.FAIL,
+        score=best.p_value,
+        threshold=limit,
+        detail=hint(best, limit) + (f" ({len(hints)} works in all)" if len(hints) > 1 else ""),
+        evidence={"works": list(hints)},
+    )
+
+
+def compositions_not_compared(why: str) -> CheckResult:
+    """Say that R18 has nothing to judge, and why."""
+    return CheckResult(name=COMPOSITION, outcome=Outcome.NOT_APPLICABLE, detail=why)
 
 
 def judge_memorization(policy: Policy, finding: MemorizationFinding | None) -> CheckResult:

@@ -148,6 +148,14 @@ class CatalogRules(_Section):
     on_licensed: Consequence
 
 
+class CompositionRules(_Section):
+    """R18. A hint for people, so nothing is worse than ``quarantine``, and no upload flagged."""
+
+    max_p_value: PValue
+    on_match: Consequence
+    on_upload: Literal["clear", "inconclusive"]
+
+
 class MemorizationRules(_Section):
     """R5."""
 
@@ -217,6 +225,7 @@ class Policy(_Section):
     prompt: PromptRules
     model_license: ModelRules
     catalog_match: CatalogRules
+    composition: CompositionRules
     memorization: MemorizationRules
     synthetic: SyntheticRules
     watermark: WatermarkRules
@@ -250,6 +259,7 @@ class Policy(_Section):
             "R7": max(self.watermark.on_fail, MILDEST_ON_FLOOR),
             "R8": max(self.c2pa.on_fail, MILDEST_ON_FLOOR),
             "R9": max(self.readback.on_fail, MILDEST_ON_FLOOR),
+            "R18": self.composition.on_match,
         }.get(rule)
         return self.defaults.error if action is None else action
 
@@ -288,6 +298,9 @@ class Policy(_Section):
             if action < Action.LABEL:
                 msg = f"not_applicable.{check} is {action}; it must be label or worse"
                 raise ValueError(msg)
+        if self.composition.on_match > Action.QUARANTINE:
+            msg = f"composition.on_match is {self.composition.on_match}; a hint never blocks"
+            raise ValueError(msg)
         if self.screening.clear_probability > self.screening.flag_probability:
             msg = "screening.clear_probability is above screening.flag_probability"
             raise ValueError(msg)

@@ -45,11 +45,12 @@ RULES: Final = tuple(
             ("upload_c2pa", "Upload: Content Credentials"),
             ("upload_ears", "Upload: every ear gave an answer"),
             ("upload_decode", "Upload: the file can be decoded"),
+            ("composition", "A hint: the composition of a cataloged work, played by others"),
         ),
         start=1,
     )
 )
-"""In the order of POLICY.md. R1 to R11 judge releases, R12 to R17 judge uploads."""
+"""In the order of POLICY.md. R1 to R11 judge releases, R12 to R17 uploads, R18 both."""
 
 RULES_BY_ID: Final = {rule.id: rule for rule in RULES}
 CHECK_NAMES: Final = (
@@ -68,6 +69,10 @@ FLOOR: Final = frozenset({"watermark", "c2pa", "readback"})
 SECOND_MARK: Final = "audioseal"
 """The check of the second mark: part of the floor wherever its weights are installed, absent
 elsewhere. The watermark's rule judges it."""
+
+COMPOSITION: Final = "composition"
+"""The check that only gives hints: it never blocks, and no answer of it has no consequence
+beyond that of a hint."""
 
 INCOMPLETE: Final = "R10"
 """The rule that answers for checks that are missing, broken, late or unknown."""

@@ -12,7 +12,15 @@ from enum import StrEnum
 from typing import Protocol
 
 from detectors.base import Match
-from safegen.policy.judges import SyntheticFinding, WatermarkFinding, counted_matches, p_text
+from safegen.policy.judges import (
+    CompositionMatch,
+    SyntheticFinding,
+    WatermarkFinding,
+    counted_matches,
+    hint,
+    hinted_works,
+    p_text,
+)
 from safegen.policy.judges import quoted_seconds as _quoted_seconds
 from safegen.policy.model import Policy
 from safegen.policy.rules import RULES_BY_ID
@@ -52,7 +60,7 @@ class Fault:
     """An ear that gave no answer.
 
     Attributes:
-        ear: "catalog", "synthetic", "watermark", "decoder_mark" or "c2pa".
+        ear: "catalog", "composition", "synthetic", "watermark", "decoder_mark" or "c2pa".
         problem: Why not.
     """
 
@@ -78,6 +86,10 @@ class Findings(Protocol):
     @property
     def matches(self) -> Sequence[Match]:
         """What it quotes."""
+
+    @property
+    def compositions(self) -> Sequence[CompositionMatch]:
+        """Whose notes it may play, best first."""
 
     @property
     def synthetic(self) -> SyntheticFinding | None:
@@ -128,7 +140,7 @@ class UploadDecision:
 def judge_upload(
     policy: Policy, findings: Findings, licensed_work_ids: Collection[str]
 ) -> UploadDecision:
-    """Apply R12 to R16.
+    """Apply R12 to R16 and R18.
 
     Args:
         policy: Gives the limits and what follows.
@@ -139,6 +151,7 @@ def judge_upload(
         reason
         for reason in (
             *_quotations(policy, findings.matches, licensed_work_ids),
+            *_compositions(policy, findings, licensed_work_ids),
             *_synthetic(policy, findings.synthetic),
             *_watermark(policy, findings.watermark),
             *_decoder_mark(policy, findings.decoder_mark),
@@ -169,6 +182,16 @@ def _quotations(
             seconds = _quoted_seconds(found)
             problem = f"{seconds:.1f} s quote work {work} without a license, limit {limit:g} s"
             yield _reason("R12", verdict, problem)
+
+
+def _compositions(
+    policy: Policy, findings: Findings, licensed: Collection[str]
+) -> Iterator[UploadReason]:
+    rules = policy.composition
+    quoted = counted_matches(policy, findings.matches)
+    hints = hinted_works(policy, findings.compositions, licensed=licensed, quoted=quoted)
+    for match in hints.values():
+        yield _reason("R18", Verdict(rules.on_upload), hint(match, rules.max_p_value))
 
 
 def _synthetic(policy: Policy, finding: SyntheticFinding | None) -> Iterator[UploadReason]:

@@ -79,6 +79,7 @@ def ears_of(home: Path, database: Database, *, scan: Scan = Scan.PLAIN) -> Ears:
     matcher = CatalogMatcher(database)
     return Ears(
         match=lambda prints: matcher.match_prints(prints, deep=scan is Scan.DEEP),
+        compare_notes=lambda prints: matcher.compositions_prints(prints, deep=scan is Scan.DEEP),
         classify=quiet_classifier,
         detect=lambda audio: watermark.detect(audio, keys=keys.watermark_keys()),
         hear_root=lambda audio: decoder_mark.hear(audio.waveform, audio.sample_rate),

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from safegen.catalog import Heard
 from safegen.cli import main
+from safegen.matching import INDEXES
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 RATE = 11_025
@@ -342,7 +343,8 @@ def test_list_and_stats_count_what_is_there(run: Run, music: Path) -> None:
     assert re.search(r"0:09  guitar - Acme\n", text.stdout)
     assert [row["title"] for row in zed] == ["tabla"]
     assert (nobody.exit_code, "Nobody" in nobody.stderr) == (1, True)
-    assert (stats["works"], stats["rights_holders"], stats["fingerprints"]) == (2, 2, 4)
+    assert (stats["works"], stats["rights_holders"], stats["fingerprints"]) == (2, 2, 6)
+    assert [stats[f"works_{name}"] for name in INDEXES] == [2, 2, 2]
     assert "works" in run("catalog", "stats").stdout
 
 

@@ -45,7 +45,11 @@ def test_every_engine_is_indexed_and_the_doctor_says_so(home: Config) -> None:
     rows = [json.loads(line) for line in result.stdout.splitlines()]
 
     assert result.exit_code == 0, result.output
-    assert [(row["engine"], row["works"]) for row in rows] == [("chromaprint", 3), ("landmarks", 0)]
+    assert [(row["engine"], row["works"]) for row in rows] == [
+        ("chromaprint", 3),
+        ("landmarks", 0),
+        ("chroma", 0),
+    ]
     assert (home.index / "chromaprint" / MANIFEST).is_file()
     assert before["ok"] is True
     assert "chromaprint none on disk" in str(before["found"])

@@ -286,6 +286,7 @@ def test_the_checks_of_every_rule_are_stored(case: Case) -> None:
         "upload_c2pa": "pass",
         "upload_ears": "pass",
         "upload_decode": "pass",
+        "composition": "not_applicable",
     }
 
 
@@ -549,6 +550,7 @@ def test_listening_never_raises(tmp_path: Path) -> None:
 
     ears = Ears(
         match=broken,  # type: ignore[arg-type]
+        compare_notes=broken,  # type: ignore[arg-type]
         classify=broken,  # type: ignore[arg-type]
         detect=broken,  # type: ignore[arg-type]
         hear_root=broken,  # type: ignore[arg-type]
@@ -562,6 +564,7 @@ def test_listening_never_raises(tmp_path: Path) -> None:
     assert heard.findings is not None
     assert [fault.ear for fault in heard.findings.faults] == [
         "catalog",
+        "composition",
         "synthetic",
         "watermark",
         "decoder_mark",
