@@ -265,7 +265,19 @@ def test_the_hash_changes_with_every_value(path: tuple[str, ...]) -> None:
     for key in path[:-1]:
         inner = inner[key]
     old = inner[path[-1]]
-    candidates = ("block", "review", "clear", "inconclusive", "flagged", "sync", "DE", 0.9, 1e-7, 7, False)
+    candidates = (
+        "block",
+        "review",
+        "clear",
+        "inconclusive",
+        "flagged",
+        "sync",
+        "DE",
+        0.9,
+        1e-7,
+        7,
+        False,
+    )
     changed = set()
     for new in (*candidates, ["valid"], ["prompt"], ["*-XX"]):
         inner[path[-1]] = new
