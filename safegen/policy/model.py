@@ -195,7 +195,7 @@ class ReadBackRules(_Section):
 
 
 class ScreeningRules(_Section):
-    """R12 to R17: what makes an upload flagged or inconclusive."""
+    """R12 to R17, beside R18: what makes an upload flagged or inconclusive."""
 
     flag_probability: Share
     clear_probability: Share
