@@ -64,14 +64,23 @@ def agreement(queries: tuple[Items, ...], work: Items, evidence: LandmarkEvidenc
             if here > best.worth:
                 nearby = np.clip(under + _AROUND[:, np.newaxis], 0, len(work) - 1)
                 elsewhere = float(np.quantile(_best_totals(own, work[nearby]), _BEATEN))
-                start, end = inside[first] * ITEM_SECONDS, inside[last] * ITEM_SECONDS
                 found = Agreement(
                     worth=here - elsewhere,
-                    start_seconds=float(start + late),
-                    end_seconds=float(end + SPAN_SECONDS + late),
+                    start_seconds=late + _begin(int(inside[first])),
+                    end_seconds=late + _end(int(inside[last]), len(query)),
                 )
                 best = max(best, found, key=lambda each: each.worth)
     return best
+
+
+def _begin(first: int) -> float:
+    """Say when a stretch begins: an item at its end is half of something else."""
+    return first * ITEM_SECONDS + (SPAN_SECONDS / 2 if first else 0.0)
+
+
+def _end(last: int, count: int) -> float:
+    """Say when it ends; that of the whole query ends with it."""
+    return last * ITEM_SECONDS + (SPAN_SECONDS / 2 if last < count - 1 else SPAN_SECONDS)
 
 
 def _places(count: int, late: float, evidence: LandmarkEvidence) -> npt.NDArray[np.int64]:

@@ -134,3 +134,13 @@ def test_weak_agreement_does_not_move_the_ends() -> None:
 
     assert best.query_start_seconds == pytest.approx(8.0, abs=0.6)
     assert best.query_end_seconds == pytest.approx(13.0, abs=0.6)
+
+
+def test_agreement_ends_where_other_sound_begins() -> None:
+    around = 0.3 * melody(8.0, seed=50)
+    heard = np.concatenate((around, cut(2, 8.0), around), axis=1)
+    found = corroboration.agreement(from_all_shifts(heard), items(2), evidence_at(0.0))
+
+    assert found.worth > 2 * LEAST_AGREEMENT
+    assert found.start_seconds == pytest.approx(8.0, abs=1.0)
+    assert found.end_seconds == pytest.approx(18.0, abs=1.0)
