@@ -128,7 +128,8 @@ def _text(row: dict[str, Any], matches: "Sequence[LicensedMatch]") -> str:
 
     scan = row["scan"]
     looked = f"{scan['kind']} scan, {scan['variants']} variant{'s' * (scan['variants'] > 1)}"
-    lines = [f"{row['file']}: {f'{len(matches)} stretches' if matches else 'nothing'} ({looked})"]
+    found = f"{len(matches)} stretch{'es' * (len(matches) > 1)}" if matches else "nothing"
+    lines = [f"{row['file']}: {found} ({looked})"]
     for match, each in zip(matches, row["matches"], strict=True):
         wrong = each["error_rate"]
         bits = "" if wrong is None else f", bit errors {wrong:.3f}"
