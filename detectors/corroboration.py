@@ -24,13 +24,18 @@ from detectors.chromaprint import (
 )
 from detectors.comparison import BITS, differing
 from detectors.constellations import NO_AGREEMENT, Agreement, LandmarkEvidence
+from detectors.landmarks import FRAME_SECONDS
 
 LEAST_ITEMS: Final = 12
 """Fewer, of a second and a half, have nothing to compare."""
 _NEUTRAL_RATE: Final = 0.38
 """Bit error rate that neither adds to an agreement nor ends it: sound under speech stays
 below, unrelated music that plays the same notes above."""
-_NUDGES: Final = (-1, 0, 1)
+_LEAST_PART: Final = 0.37
+"""Of the first and last item of an agreement that is the work's; median of 36 splices."""
+_REACH: Final = 80
+_OUTSIDE: Final = _NEUTRAL_RATE - 0.5
+_NUDGES: Final = np.array([-1, 0, 1])
 _AROUND: Final = np.array([step for step in range(-48, 49, 2) if abs(step) >= 6])
 """Items, up to six seconds to both sides, at which the same is tried,"""
 _BEATEN: Final = 0.9
@@ -43,72 +48,70 @@ def agreement(queries: tuple[Items, ...], work: Items, evidence: LandmarkEvidenc
     Args:
         queries: The query's items from each of ``QUERY_SHIFTS``.
         work: The work's items.
-        evidence: Where landmarks lay the work over the query; the whole query is compared,
-            at this place and pace.
+        evidence: Where landmarks lay the work over the query; this stretch and ten seconds
+            to both sides are compared, at this place and pace.
 
     Returns:
         The best stretch of all shifts, ``NO_AGREEMENT`` if there is none or nothing to
         compare.
     """
-    best = NO_AGREEMENT
-    for shift, query in zip(QUERY_SHIFTS, queries, strict=True):
-        late = shift / SAMPLE_RATE
-        places = _places(len(query), late, evidence)
-        for nudge in _NUDGES:
-            under = places + nudge
-            inside = np.flatnonzero((under >= 0) & (under < len(work)))
-            if len(inside) < LEAST_ITEMS:
-                continue
-            own, under = query[inside], under[inside]
-            here, first, last = _best_stretch(own, work[under])
-            if here > best.worth:
-                nearby = np.clip(under + _AROUND[:, np.newaxis], 0, len(work) - 1)
-                elsewhere = float(np.quantile(_best_totals(own, work[nearby]), _BEATEN))
-                found = Agreement(
-                    worth=here - elsewhere,
-                    start_seconds=late + _begin(int(inside[first])),
-                    end_seconds=late + _end(int(inside[last]), len(query)),
-                )
-                best = max(best, found, key=lambda each: each.worth)
-    return best
+    count = min(len(query) for query in queries)
+    low = max(0, round(evidence.first_frame * FRAME_SECONDS / ITEM_SECONDS) - _REACH)
+    high = min(count, round(evidence.last_frame * FRAME_SECONDS / ITEM_SECONDS) + _REACH)
+    if not len(work) or high - low < LEAST_ITEMS:
+        return NO_AGREEMENT
+    late = np.array(QUERY_SHIFTS) / SAMPLE_RATE
+    places = _places(np.arange(low, high), late, evidence)
+    # Every shift, a work item earlier and later, too: shape (shifts, nudges, items).
+    under = places[:, np.newaxis] + _NUDGES[:, np.newaxis]
+    own = np.stack([query[low:high] for query in queries])[:, np.newaxis]
+    totals = _totals(own, work, under)
+    risen = totals - np.minimum.accumulate(totals, axis=-1)
+    shift, nudge, end = np.unravel_index(int(risen.argmax()), risen.shape)
+    here = float(risen[shift, nudge, end])
+    is_inside = (under[shift, nudge] >= 0) & (under[shift, nudge] < len(work))
+    if here <= 0.0 or is_inside.sum() < LEAST_ITEMS:
+        return NO_AGREEMENT
+    first = low + int(np.argmin(totals[shift, nudge, :end]))
+    last = low + int(end) - 1
+    nearby = under[shift, nudge] + _AROUND[:, np.newaxis]
+    elsewhere = _totals(own[shift], work, np.clip(nearby, 0, len(work) - 1))
+    risen = (elsewhere - np.minimum.accumulate(elsewhere, axis=-1)).max(axis=-1)
+    return Agreement(
+        worth=max(0.0, here - float(np.quantile(risen, _BEATEN))),
+        start_seconds=float(late[shift]) + _begin(first),
+        end_seconds=float(late[shift]) + _end(last, count),
+    )
 
 
 def _begin(first: int) -> float:
-    """Say when a stretch begins: an item at its end is half of something else."""
-    return first * ITEM_SECONDS + (SPAN_SECONDS / 2 if first else 0.0)
+    """Say when a stretch begins: of its first item the greater part is other sound."""
+    return first * ITEM_SECONDS + ((1.0 - _LEAST_PART) * SPAN_SECONDS if first else 0.0)
 
 
 def _end(last: int, count: int) -> float:
-    """Say when it ends; that of the whole query ends with it."""
-    return last * ITEM_SECONDS + (SPAN_SECONDS / 2 if last < count - 1 else SPAN_SECONDS)
+    """Say when it ends; what lasts to the end of the query ends with it."""
+    part = _LEAST_PART if last < count - 1 else 1.0
+    return last * ITEM_SECONDS + part * SPAN_SECONDS
 
 
-def _places(count: int, late: float, evidence: LandmarkEvidence) -> npt.NDArray[np.int64]:
-    """Give the item of the work that lies under each item of the query."""
+def _places(
+    items: npt.NDArray[np.int64], late: npt.NDArray[np.float64], evidence: LandmarkEvidence
+) -> npt.NDArray[np.int64]:
+    """Give the item of the work under each of the query's, shape (shifts, items)."""
     # Both engines' times are of the middle of what they hear.
-    own = late + SPAN_SECONDS / 2 + np.arange(count, dtype=np.float64) * ITEM_SECONDS
+    own = late[:, np.newaxis] + SPAN_SECONDS / 2 + items * ITEM_SECONDS
     under = (evidence.under(own) - SPAN_SECONDS / 2) / ITEM_SECONDS
     return np.asarray(np.rint(under), dtype=np.int64)
 
 
-def _totals(query: Items, work: Items) -> npt.NDArray[np.float64]:
-    """Add up gains and losses along the last axis, from 0; silence gains nothing."""
-    gains = np.where(query == SILENCE, 0.0, _NEUTRAL_RATE - differing(query, work) / BITS)
+def _totals(query: Items, work: Items, under: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Add up gains and losses along the last axis, from 0.
+
+    Silence gains nothing, and what lies outside the work agrees with nothing.
+    """
+    other = work[np.clip(under, 0, len(work) - 1)]
+    gains = np.where(query == SILENCE, 0.0, _NEUTRAL_RATE - differing(query, other) / BITS)
+    gains = np.where((under >= 0) & (under < len(work)), gains, _OUTSIDE)
     start = np.zeros((*gains.shape[:-1], 1))
     return np.concatenate((start, np.cumsum(gains, axis=-1)), axis=-1)
-
-
-def _best_totals(query: Items, work: Items) -> npt.NDArray[np.float64]:
-    """Give the highest total of any stretch along the last axis, at least 0."""
-    totals = _totals(query, work)
-    highest = np.maximum.accumulate(totals[..., ::-1], axis=-1)[..., ::-1]
-    return np.asarray((highest - totals).max(axis=-1))
-
-
-def _best_stretch(query: Items, work: Items) -> tuple[float, int, int]:
-    """Give the highest total of any stretch, and its first and last item."""
-    totals = _totals(query, work)
-    risen = totals - np.minimum.accumulate(totals)
-    end = max(1, int(np.argmax(risen)))
-    first = int(np.argmin(totals[:end]))
-    return float(risen[end]), first, end - 1

@@ -199,12 +199,21 @@ def find_matches(
         DetectorError: If the recording is too short to have an item.
     """
     rule = rule or Rule()
-    found = [e for e in find_evidence(queries, index) if e.satisfies(rule)]
+    size = _search_size(queries, index)
+    found = find_evidence(queries, index, least_score=_score_of(rule.max_p_value, size))
+    found = tuple(e for e in found if e.satisfies(rule))
     return tuple(_match(evidence, index) for evidence in found)
 
 
-def find_evidence(queries: tuple[Items, ...], index: WorkIndex) -> tuple[Evidence, ...]:
+def find_evidence(
+    queries: tuple[Items, ...], index: WorkIndex, *, least_score: float = 0.0
+) -> tuple[Evidence, ...]:
     """Find every stretch of agreement, whether or not it is enough to decide.
+
+    Args:
+        queries: The recording's items from each of ``QUERY_SHIFTS``.
+        index: The works to search.
+        least_score: Stretches that cannot reach this local score may be left out.
 
     Returns:
         Evidence by falling local score; ties by work and place.
@@ -219,14 +228,18 @@ def find_evidence(queries: tuple[Items, ...], index: WorkIndex) -> tuple[Evidenc
             f"{0.0 if not queries else len(queries[0]) * ITEM_SECONDS:.2f} s of fingerprint, "
             f"at least {SPAN_SECONDS:.2f} s of sound are needed"
         )
-    search = len(queries[0]) * max(1, index.item_count)
+    search = _search_size(queries, index)
     segments = [
         segment
         for candidate in _candidates(queries, index)
         for segment in _segments(candidate, queries, index.items(candidate.work))
     ]
     chains = _chained(_distinct(segments))
-    found = [_evidence(chain, queries, index, search) for chain in chains]
+    found = [
+        _evidence(chain, queries, index, search)
+        for chain in chains
+        if sum(segment.most_score for segment in chain) >= least_score
+    ]
     return tuple(sorted(found, key=lambda e: (-e.local_score, e.work, e.first, e.offset)))
 
 
@@ -250,7 +263,7 @@ def _candidates(queries: tuple[Items, ...], index: WorkIndex) -> list[_Candidate
     """
     item, diagonal = _vote(queries, index)
     best: dict[int, tuple[float, int]] = {}
-    for start in range(0, len(queries[0]), _STEP):
+    for start in range(0, max(1, len(queries[0]) - _WINDOW + _STEP), _STEP):
         low, high = np.searchsorted(item, (start, start + _WINDOW))
         found, counts = np.unique(diagonal[low:high], return_counts=True)
         found = found[np.argsort(-counts, kind="stable")][:_CANDIDATES]
@@ -328,6 +341,11 @@ class _Segment:
     def local_score(self) -> float:
         count = self.last - self.first + 1
         return _NEUTRAL_RATE * count - self.wrong_bits / BITS
+
+    @property
+    def most_score(self) -> float:
+        """What it would be worth if every key agreed exactly."""
+        return self.local_score + _VOTE_SCORE * (self.last - self.first + 1)
 
 
 def _segments(
@@ -443,6 +461,17 @@ def _good_windows(wrong: npt.NDArray[np.uint8]) -> int:
     whole = len(wrong) // _WINDOW_ITEMS
     rates = wrong[: whole * _WINDOW_ITEMS].reshape(whole, _WINDOW_ITEMS).mean(axis=1) / BITS
     return int((rates <= _WINDOW_RATE).sum())
+
+
+def _search_size(queries: tuple[Items, ...], index: WorkIndex) -> int:
+    return (len(queries[0]) if queries else 0) * max(1, index.item_count)
+
+
+def _score_of(p_value: float, search: int) -> float:
+    """Give the local score whose chance is ``p_value``."""
+    if not 0.0 < p_value < 1.0 or not search:
+        return 0.0
+    return math.log(_NULL_K * search / -math.log1p(-p_value)) / _NULL_LAMBDA
 
 
 def chance(local_score: float, search: int) -> float:

@@ -279,9 +279,16 @@ class CatalogMatcher:
         Args:
             queries: The query's items from each of ``QUERY_SHIFTS``.
         """
+        index = self.index(ENGINE)
 
         def agreement(work_id: str, found: LandmarkEvidence) -> Agreement:
-            items = self.search(ENGINE, lambda index: _items(index, work_id))
+            nonlocal index
+            try:
+                items = _items(index, work_id)
+            except IndexDamagedError as error:
+                log.warning("%s; it is made again from the registry", error)
+                index = self._keepers[ENGINE].repair(index)
+                items = _items(index, work_id)
             if items is None:
                 return NO_AGREEMENT
             return corroboration.agreement(queries, items, found)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.signal import butter, resample_poly, sosfilt
 
+from detectors import constellations
 from detectors.base import Waveform
 from detectors.chromaprint import SAMPLE_RATE, pcm
 from detectors.constellations import (
-    COMMON_POSTINGS,
     LEAST_FRAMES,
     LEAST_P,
     LandmarkRule,
@@ -206,7 +206,7 @@ def test_keys_that_are_everywhere_are_left_out() -> None:
 
     find_evidence(asked(cut(0, 1.0)), Watched(**shelf().blobs))
 
-    assert seen == [COMMON_POSTINGS]
+    assert seen == [1_000]
 
 
 # Chance
@@ -252,3 +252,34 @@ def test_the_rule_asks_for_votes_seconds_and_a_small_chance() -> None:
     assert not evidence.satisfies(LandmarkRule(min_seconds=evidence.seconds + 1))
     assert not evidence.satisfies(LandmarkRule(max_p_value=evidence.p_value / 2))
     assert CENTER_SECONDS < 0.1
+
+
+def test_counting_before_sorting_loses_no_place_with_many_votes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard = asked(noisy(cut(2, 12.0)))
+    best = find_evidence(heard, shelf())[0]
+    monkeypatch.setattr(constellations, "_MANY_VOTES", 0)
+    monkeypatch.setattr(constellations, "_CROWDED_CELLS", 40)
+
+    assert find_evidence(heard, shelf())[0] == best
+
+
+def test_votes_that_are_alone_are_left_out_unsorted() -> None:
+    random = np.random.default_rng(0)
+    works = random.integers(0, 100_000, 500_000)
+    diagonals = random.integers(0, 15_000, 500_000)
+    # Six votes for one place, three on each side of the edge of a bucket.
+    works[:6], diagonals[:6] = 77, (8 * 500 - 1, 8 * 500 - 1, 8 * 500 - 1, *[8 * 500] * 3)
+    kept = constellations._crowded(works, diagonals)
+
+    assert kept[:6].all()
+    assert kept.mean() < 0.1
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 20])
+def test_the_largest_values_come_first_and_ties_in_their_order(count: int) -> None:
+    values = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3])
+
+    expected = np.argsort(-values, kind="stable")[:count]
+    np.testing.assert_array_equal(constellations._largest(values, count), expected)

@@ -139,7 +139,9 @@ def test_weak_agreement_does_not_move_the_ends() -> None:
 def test_agreement_ends_where_other_sound_begins() -> None:
     around = 0.3 * melody(8.0, seed=50)
     heard = np.concatenate((around, cut(2, 8.0), around), axis=1)
-    found = corroboration.agreement(from_all_shifts(heard), items(2), evidence_at(0.0))
+    found = corroboration.agreement(
+        from_all_shifts(heard), items(2), evidence_at(0.0, seconds=14.0)
+    )
 
     assert found.worth > 2 * LEAST_AGREEMENT
     assert found.start_seconds == pytest.approx(8.0, abs=1.0)
