@@ -136,6 +136,7 @@ class Big:
         queries: Whose time was taken.
         found: Of those whose work is in it.
         p_ms: Engine, or "both", -> milliseconds that 50, 95 and 99 % are searched within.
+        alone_ms: The same of queries that no work quotes, for 95 %.
         hear_ms: Engine -> milliseconds to fingerprint a query, median.
         build_seconds: Engine -> time to make its index.
         open_seconds: Engine -> time to open it.
@@ -150,6 +151,7 @@ class Big:
     queries: int
     found: Rate
     p_ms: Mapping[str, tuple[float, float, float]]
+    alone_ms: Mapping[str, float]
     hear_ms: Mapping[str, float]
     build_seconds: Mapping[str, float]
     open_seconds: Mapping[str, float]
@@ -169,6 +171,7 @@ class Big:
                 name: dict(zip(("p50", "p95", "p99"), values, strict=True))
                 for name, values in self.p_ms.items()
             },
+            "search_ms_p95_of_strangers": dict(self.alone_ms),
             "fingerprint_ms": dict(self.hear_ms),
             "build_seconds": dict(self.build_seconds),
             "open_seconds": dict(self.open_seconds),
@@ -365,6 +368,7 @@ def _big(rows: Sequence[Row]) -> tuple[Big, ...]:
                 )
                 for name in (*ENGINES, BOTH)
             },
+            alone_ms={name: _number(row[f"{name}_alone_p95_ms"]) for name in (*ENGINES, BOTH)},
             hear_ms={name: _number(row[f"{name}_hear_ms"]) for name in ENGINES},
             build_seconds={name: _number(row[f"{name}_build_s"]) for name in ENGINES},
             open_seconds={name: _number(row[f"{name}_open_s"]) for name in ENGINES},
