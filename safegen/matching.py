@@ -51,8 +51,8 @@ from registry.session import Database
 from safegen.audio import Audio
 
 LEAST_SECONDS: Final = 4.9
-"""Excerpts of 5 s are found in .90 to .97 of cases, those of 4 s in none: finding nothing
-in a shorter sound would be no answer."""
+"""Excerpts of 5 s are found in .98 to 1.00 of cases through codecs, .77 under speech: finding
+nothing in a shorter sound would be no answer."""
 MAX_COMPOSITION_P: Final = 0.01
 """Chance above which the notes of a work are not told at all."""
 MAX_COMPOSITIONS: Final = 16
