@@ -4,8 +4,9 @@ Keys name the places worth a look: works and offsets at which several keys agree
 the work's own landmarks are laid over the query's spectrogram at slightly different
 paces, and every landmark that is found again, or is not, counts by how telling it is:
 a tone that sounds all the time is found at any offset and says nothing, nor does a
-moment at which everything sounds. The stretch of the highest total is the evidence. A second witness
-may be asked about each (``detectors.corroboration``); both together make the score.
+moment at which everything sounds. The stretch of the highest total is the evidence. A
+second witness may be asked about each (``detectors.corroboration``); both together make
+the score.
 
 What this module does not do: find landmarks (``detectors.landmarks``), store or look
 them up (``registry.index``), or judge what a match means (the policy).
