@@ -20,7 +20,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import Keyed, Match, Postings
+from detectors.base import Match
 from detectors.chromaprint import Pcm
 from detectors.errors import DetectorError
 from detectors.landmarks import (
@@ -38,21 +38,13 @@ from detectors.landmarks import (
     landmarks_of,
 )
 from detectors.stretches import stretches
+from detectors.votes import STEP, WINDOW, Candidate, KeyIndex, candidates, promising, vote
 
 Seconds = npt.NDArray[np.float64]
 
 LEAST_FRAMES: Final = 80
 """Two seconds: fewer have nothing to be found by."""
 
-_WINDOW: Final = 430
-_STEP: Final = 215
-"""Ten seconds, every five."""
-_BUCKET_BITS: Final = 3
-_BUCKET: Final = 1 << _BUCKET_BITS
-"""Frames by which two votes for one place may differ, and twice that at its edge."""
-_LEAST_VOTES: Final = 2
-_MOMENT: Final = 4
-"""Frames, a tenth of a second, whose votes are one."""
 _PACES: Final = tuple(round(0.95 + 0.01 * i, 2) for i in range(11))
 _NUDGES: Final = tuple(range(-4, 5))
 _FOUND_PROB: Final = 0.45
@@ -65,16 +57,6 @@ _BIN_FRAMES: Final = 11
 """Gains are added up over a quarter of a second."""
 _LEAST_GAIN: Final = 3.0
 _CHAIN_FRAMES: Final = 12
-_DIAGONAL_ZERO: Final = 1 << 27
-_WORK_BITS: Final = 28
-_MOMENT_BITS: Final = 7
-"""A window has fewer moments than this can count."""
-_MANY_VOTES: Final = 200_000
-_TABLE: Final = 1 << 20
-_SPREAD_PRIME: Final = 7_368_787
-_CROWDED_CELLS: Final = 8_192
-"""Twenty for each place that is looked at more closely."""
-
 LEAST_ASKED: Final = 20.0
 """Local score of a stretch that a second witness is asked about."""
 AGREEMENT_WEIGHT: Final = 5.0
@@ -121,15 +103,12 @@ _EFFORTS: Final = (
 """For about 5,000 works, 25,000, and more; of 3 minutes each."""
 
 
-class LandmarkIndex(Protocol):
+class LandmarkIndex(KeyIndex, Protocol):
     """What matching asks of whoever holds the works."""
 
     @property
     def item_count(self) -> int:
         """Keys of all works together."""
-
-    def lookup(self, keys: npt.NDArray[np.uint32], *, limit: int) -> Postings:
-        """Find the postings of ``keys``, leaving out keys that have more than ``limit``."""
 
     def blob(self, work: int) -> bytes | memoryview:
         """Give what is stored of one work."""
@@ -326,13 +305,13 @@ def find_evidence(
     works = _Works(index)
     effort = next(one for one in _EFFORTS if index.item_count <= one.most_items)
     asked = query.landmarks.strongest(effort.rate)
-    votes = _vote(keys_of(asked, targets=effort.targets, is_query=True), index, limit=effort.limit)
+    votes = vote(keys_of(asked, targets=effort.targets, is_query=True), index, limit=effort.limit)
     if least_moments:
-        votes = _promising(votes, least_moments)
+        votes = promising(votes, least_moments)
     lines: list[_Line] = []
-    for start in range(0, max(1, query.frames - _WINDOW + _STEP), _STEP):
-        stop = min(query.frames, start + _WINDOW)
-        found = _candidates(votes, start, stop, most=effort.candidates)
+    for start in range(0, max(1, query.frames - WINDOW + STEP), STEP):
+        stop = min(query.frames, start + WINDOW)
+        found = candidates(votes, start, stop, most=effort.candidates)
         lines += _laid_over(found, query, works, start, stop)
     search = query.frames * max(1, index.item_count)
     evidence = [
@@ -404,127 +383,6 @@ class _Sky:
         self.bright = np.pad(bright, ((self.margin, self.margin), (0, 0)))
 
 
-# Votes: which places are worth a look
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Votes:
-    """Each vote once, by query frame."""
-
-    frames: Numbers
-    works: Numbers
-    diagonals: Numbers
-
-
-def _vote(keyed: Keyed, index: LandmarkIndex, *, limit: int) -> _Votes:
-    found = index.lookup(keyed.keys, limit=limit)
-    frames = keyed.positions.astype(np.int64)[found.rows]
-    works, diagonals = np.asarray(found.works), np.asarray(found.positions) - frames
-    if len(frames) > _MANY_VOTES:
-        kept = _crowded(works, diagonals)
-        frames, works, diagonals = frames[kept], works[kept], diagonals[kept]
-    order = np.argsort(frames, kind="stable")
-    return _Votes(frames=frames[order], works=works[order], diagonals=diagonals[order])
-
-
-def _crowded(works: Numbers, diagonals: Numbers) -> npt.NDArray[np.bool_]:
-    """Say which votes may be for one of the places with the most votes.
-
-    Of a million votes among 100,000 works nearly all are alone. They are counted in a table
-    in which several places share a cell, so no place with many votes is lost; to count is
-    ten times as fast as to sort.
-    """
-    bucket = (diagonals + _DIAGONAL_ZERO) >> _BUCKET_BITS
-    cell = (works * _SPREAD_PRIME + bucket) & _TABLE - 1
-    counts = np.bincount(cell, minlength=_TABLE)
-    # Neighboring places share their votes, as in ``_candidates``.
-    pairs = counts + np.roll(counts, -1)
-    pairs = np.maximum(pairs, np.roll(pairs, 1))
-    cells_of = np.bincount(pairs)[::-1].cumsum()[::-1]
-    least = int(np.argmax(cells_of <= _CROWDED_CELLS)) if cells_of[-1] <= _CROWDED_CELLS else 0
-    return np.asarray(pairs[cell] >= least)
-
-
-def _promising(votes: _Votes, least: int) -> _Votes:
-    """Leave only the works of which one place has votes from ``least`` moments of a window."""
-    place = (votes.works << _WORK_BITS) + (votes.diagonals + _DIAGONAL_ZERO) // _BUCKET
-    names, numbers = np.unique(place, return_inverse=True)
-    if not len(names):
-        return votes
-    moments = votes.frames // _MOMENT
-    span = int(moments[-1]) + 1
-    # Each moment of a place once, counted by half windows of the query.
-    once = np.unique(numbers * span + moments)
-    halves = span * _MOMENT // _STEP + 2
-    cells, counts = np.unique(
-        once // span * halves + once % span * _MOMENT // _STEP, return_counts=True
-    )
-
-    def votes_at(cell: Numbers) -> Numbers:
-        row = np.minimum(np.searchsorted(cells, cell), len(cells) - 1)
-        return np.where(cells[row] == cell, counts[row], 0)
-
-    number = cells // halves
-    has_next = np.append(names[1:] == names[:-1] + 1, False)[number]
-    beside = votes_at(cells + halves) + votes_at(cells + halves + 1)
-    total = counts + votes_at(cells + 1) + np.where(has_next, beside, 0)
-    kept = np.isin(votes.works, names[number[total >= least]] >> _WORK_BITS)
-    return _Votes(
-        frames=votes.frames[kept], works=votes.works[kept], diagonals=votes.diagonals[kept]
-    )
-
-
-def _largest(values: Numbers, count: int) -> Numbers:
-    """Give the places of the largest values, largest first; ties by place."""
-    if len(values) > count:
-        # Small numbers: counted, not sorted.
-        so_many = np.bincount(values)[::-1].cumsum()
-        least = len(so_many) - 1 - int(np.argmax(so_many >= count))
-        above = np.flatnonzero(values > least)
-        level = np.flatnonzero(values == least)[: count - len(above)]
-        places = np.sort(np.concatenate((above, level)))
-    else:
-        places = np.arange(len(values))
-    return places[np.argsort(-values[places], kind="stable")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
-    """A work, and the frame of it that lies under query frame 0 at the normal pace."""
-
-    work: int
-    diagonal: float
-
-
-def _candidates(votes: _Votes, start: int, stop: int, *, most: int) -> list[_Candidate]:
-    """Choose the places with votes from the most moments of a window."""
-    low, high = np.searchsorted(votes.frames, (start, stop))
-    diagonals = votes.diagonals[low:high] + _DIAGONAL_ZERO
-    moments = votes.frames[low:high] // _MOMENT - start // _MOMENT
-    # Work, bucket, moment and place in the bucket, one number to be sorted by.
-    bucket = votes.works[low:high] << _WORK_BITS - _BUCKET_BITS | diagonals >> _BUCKET_BITS
-    packed = (bucket << _MOMENT_BITS | moments) << _BUCKET_BITS | diagonals & _BUCKET - 1
-    packed.sort()
-    bucket = packed >> _MOMENT_BITS + _BUCKET_BITS
-    first = np.flatnonzero(np.append(True, bucket[1:] != bucket[:-1])[: len(bucket)])
-    names, last = bucket[first], np.append(first, len(bucket))[1:]
-    # What lies at the edge of a bucket has votes in the next one.
-    follows = np.append(names[1:] == names[:-1] + 1, False)[: len(names)]
-    upper = np.where(follows, np.append(last[1:], 0)[: len(last)], last)
-    found: list[tuple[int, int, float]] = []
-    for row in _largest(upper - first, 8 * most).tolist():
-        here = packed[int(first[row]) : int(upper[row])]
-        # Votes of one moment count once: chords and noise bursts bring many.
-        count = len(set((here >> _BUCKET_BITS & (1 << _MOMENT_BITS) - 1).tolist()))
-        if count >= _LEAST_VOTES:
-            place = here >> _MOMENT_BITS + _BUCKET_BITS & (1 << _WORK_BITS - _BUCKET_BITS) - 1
-            inside = np.sort(place << _BUCKET_BITS | here & _BUCKET - 1)
-            work = int(names[row]) >> _WORK_BITS - _BUCKET_BITS
-            found.append((count, work, float(inside[len(inside) // 2]) - _DIAGONAL_ZERO))
-    found.sort(key=lambda one: (-one[0], one[1], one[2]))
-    return [_Candidate(work=work, diagonal=place) for _, work, place in found[:most]]
-
-
 # Lines: how well the work lies over the query
 
 
@@ -557,7 +415,7 @@ class _Line:
 
 
 def _laid_over(
-    candidates: list[_Candidate], query: Query, works: _Works, start: int, stop: int
+    candidates: list[Candidate], query: Query, works: _Works, start: int, stop: int
 ) -> list[_Line]:
     """Find for each candidate the pace and offset at which it agrees best over a window."""
     middle = (start + stop) / 2
@@ -628,7 +486,7 @@ def _chained(lines: list[_Line]) -> list[list[_Line]]:
             meeting = (end.middle + line.middle) / 2
             if (
                 end.work == line.work
-                and end.start + _STEP == line.start
+                and end.start + STEP == line.start
                 and abs(end.at(meeting) - line.at(meeting)) <= _CHAIN_FRAMES
             ):
                 chain.append(line)
@@ -641,7 +499,7 @@ def _chained(lines: list[_Line]) -> list[list[_Line]]:
 def _evidence(chain: list[_Line], search: int) -> list[LandmarkEvidence]:
     """Cut a chain into its stretches of agreement."""
     first = chain[0].start
-    step = _STEP // _BIN_FRAMES + 1
+    step = STEP // _BIN_FRAMES + 1
     width = (len(chain) - 1) * step + max(len(line.gains) for line in chain)
     gains, strict = np.full(width, -np.inf), np.zeros(width)
     owner = np.zeros(width, np.int64)

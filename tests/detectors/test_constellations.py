@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.signal import butter, resample_poly, sosfilt
 
-from detectors import constellations
+from detectors import votes
 from detectors.base import Waveform
 from detectors.chromaprint import SAMPLE_RATE, pcm
 from detectors.constellations import (
@@ -259,27 +259,7 @@ def test_counting_before_sorting_loses_no_place_with_many_votes(
 ) -> None:
     heard = asked(noisy(cut(2, 12.0)))
     best = find_evidence(heard, shelf())[0]
-    monkeypatch.setattr(constellations, "_MANY_VOTES", 0)
-    monkeypatch.setattr(constellations, "_CROWDED_CELLS", 40)
+    monkeypatch.setattr(votes, "_MANY_VOTES", 0)
+    monkeypatch.setattr(votes, "_CROWDED_CELLS", 40)
 
     assert find_evidence(heard, shelf())[0] == best
-
-
-def test_votes_that_are_alone_are_left_out_unsorted() -> None:
-    random = np.random.default_rng(0)
-    works = random.integers(0, 100_000, 500_000)
-    diagonals = random.integers(0, 15_000, 500_000)
-    # Six votes for one place, three on each side of the edge of a bucket.
-    works[:6], diagonals[:6] = 77, (8 * 500 - 1, 8 * 500 - 1, 8 * 500 - 1, *[8 * 500] * 3)
-    kept = constellations._crowded(works, diagonals)
-
-    assert kept[:6].all()
-    assert kept.mean() < 0.1
-
-
-@pytest.mark.parametrize("count", [1, 3, 7, 20])
-def test_the_largest_values_come_first_and_ties_in_their_order(count: int) -> None:
-    values = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3])
-
-    expected = np.argsort(-values, kind="stable")[:count]
-    np.testing.assert_array_equal(constellations._largest(values, count), expected)

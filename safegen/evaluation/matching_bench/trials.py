@@ -425,7 +425,7 @@ def code_version(*settings: object) -> str:
             detectors / f"{name}.py"
             for name in (
                 *("chromaprint", "comparison", "constellations", "corroboration", "evidence"),
-                *("fingerprint", "landmarks", "transposition"),
+                *("fingerprint", "landmarks", "transposition", "votes"),
             )
         ),
         _PACKAGE / "safegen" / "matching.py",
