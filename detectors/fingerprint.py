@@ -46,6 +46,11 @@ Numbers = npt.NDArray[np.int64]
 
 COMMON_POSTINGS: Final = 2_000
 """A key with more postings than this says nothing about where it comes from."""
+BIG_COMMON_POSTINGS: Final = 500
+"""The same where there are more than ``BIG_ITEMS``: of 90 quotations one fewer is found, in
+half the time."""
+BIG_ITEMS: Final = 50_000_000
+"""35,000 works of three minutes."""
 MAX_DRIFT: Final = 0.06
 """Largest difference in tempo that one chain of segments may show."""
 
@@ -57,6 +62,7 @@ _CANDIDATES: Final = 50
 _PROBE_ITEMS: Final = 16
 _PROBE_RATE: Final = 0.27
 _OFFSET_BITS: Final = 24
+_NUMBER_BITS: Final = 63
 _OFFSET_ZERO: Final = 1 << 23
 _OFFSET_MASK: Final = (1 << 24) - 1
 _LEAST_SCORE: Final = 1.0
@@ -288,14 +294,18 @@ def _vote(queries: tuple[Items, ...], index: WorkIndex) -> tuple[Numbers, Number
     keys = np.concatenate([query & np.uint32(KEY_MASK) for query in queries])
     items = np.concatenate([np.arange(len(query)) for query in queries])
     heard = np.concatenate(queries) != SILENCE
-    found = index.lookup(keys[heard], limit=COMMON_POSTINGS)
+    limit = COMMON_POSTINGS if index.item_count <= BIG_ITEMS else BIG_COMMON_POSTINGS
+    found = index.lookup(keys[heard], limit=limit)
     item = items[heard][found.rows]
     diagonal = (found.works << _OFFSET_BITS) + (found.positions - item + _OFFSET_ZERO)
-    order = np.lexsort((diagonal, item))
-    item, diagonal = item[order], diagonal[order]
-    first = np.ones(len(item), dtype=bool)
-    first[1:] = (item[1:] != item[:-1]) | (diagonal[1:] != diagonal[:-1])
-    return item[first], diagonal[first]
+    # Both in one number: sorting that takes a third of the time of sorting pairs.
+    bits = int(diagonal.max()).bit_length() if len(diagonal) else 0
+    if len(item) and bits + int(item.max()).bit_length() < _NUMBER_BITS:
+        both = np.sort(item << bits | diagonal)
+        both = both[np.append(True, both[1:] != both[:-1])]
+        return both >> bits, both & (1 << bits) - 1
+    pairs = np.unique(np.stack((item, diagonal), axis=1), axis=0)
+    return pairs[:, 0], pairs[:, 1]
 
 
 def _probe(

@@ -32,6 +32,7 @@ _WORK_BITS: Final = 28
 _MOMENT_BITS: Final = 7
 """A window has fewer moments than this can count."""
 _MANY_VOTES: Final = 200_000
+"""As many as are counted before they are sorted."""
 _TABLE: Final = 1 << 20
 _SPREAD_PRIME: Final = 7_368_787
 _CROWDED_CELLS: Final = 8_192
@@ -80,6 +81,10 @@ def vote(keyed: Keyed, index: KeyIndex, *, limit: int) -> Votes:
 
 def _crowded(works: Numbers, diagonals: Numbers) -> npt.NDArray[np.bool_]:
     """Say which votes may be for one of the places with the most votes.
+
+    Args:
+        works: Shape (n,), the work of each vote.
+        diagonals: Shape (n,), where in the work the query would begin.
 
     Of a million votes among 100,000 works nearly all are alone. They are counted in a table
     in which several places share a cell, so no place with many votes is lost; to count

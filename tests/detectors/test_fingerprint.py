@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors import fingerprint
 from detectors.chromaprint import (
     ITEM_SECONDS,
     QUERY_SHIFTS,
@@ -220,6 +221,30 @@ def test_a_key_that_is_everywhere_brings_no_vote() -> None:
     everywhere = np.full(COMMON_POSTINGS + 1, 7 << 13, np.uint32)
 
     assert find_evidence(asked(everywhere[:80]), Shelf(a=everywhere)) == ()
+
+
+def test_in_a_big_catalog_a_key_need_not_be_as_common_to_bring_no_vote(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    repeated = np.full(fingerprint.BIG_COMMON_POSTINGS + 1, 7 << 13, np.uint32)
+
+    assert find_evidence(asked(repeated[:80]), Shelf(a=repeated)) != ()
+
+    monkeypatch.setattr(fingerprint, "BIG_ITEMS", 0)
+
+    assert find_evidence(asked(repeated[:80]), Shelf(a=repeated)) == ()
+
+
+def test_numbers_too_large_to_be_packed_give_the_same_evidence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work = noise(400, seed=1)
+    query = asked(worn(work[100:200], rate=0.02, seed=2))
+    packed = find_evidence(query, Shelf(a=noise(400, seed=3), b=work))
+    monkeypatch.setattr(fingerprint, "_NUMBER_BITS", 0)
+
+    assert find_evidence(query, Shelf(a=noise(400, seed=3), b=work)) == packed
+    assert packed[0].work == 1
 
 
 def test_an_alignment_never_straddles_two_works() -> None:
