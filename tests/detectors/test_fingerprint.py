@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors import fingerprint
+from detectors import fingerprint as matching
 from detectors.chromaprint import (
     ITEM_SECONDS,
     QUERY_SHIFTS,
@@ -226,11 +226,11 @@ def test_a_key_that_is_everywhere_brings_no_vote() -> None:
 def test_in_a_big_catalog_a_key_need_not_be_as_common_to_bring_no_vote(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    repeated = np.full(fingerprint.BIG_COMMON_POSTINGS + 1, 7 << 13, np.uint32)
+    repeated = np.full(matching.BIG_COMMON_POSTINGS + 1, 7 << 13, np.uint32)
 
     assert find_evidence(asked(repeated[:80]), Shelf(a=repeated)) != ()
 
-    monkeypatch.setattr(fingerprint, "BIG_ITEMS", 0)
+    monkeypatch.setattr(matching, "BIG_ITEMS", 0)
 
     assert find_evidence(asked(repeated[:80]), Shelf(a=repeated)) == ()
 
@@ -241,7 +241,7 @@ def test_numbers_too_large_to_be_packed_give_the_same_evidence(
     work = noise(400, seed=1)
     query = asked(worn(work[100:200], rate=0.02, seed=2))
     packed = find_evidence(query, Shelf(a=noise(400, seed=3), b=work))
-    monkeypatch.setattr(fingerprint, "_NUMBER_BITS", 0)
+    monkeypatch.setattr(matching, "_NUMBER_BITS", 0)
 
     assert find_evidence(query, Shelf(a=noise(400, seed=3), b=work)) == packed
     assert packed[0].work == 1
