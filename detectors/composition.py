@@ -66,6 +66,8 @@ _LEAST_MOTION: Final = 0.04
 stretches of game music, 0.034 in a single tone with vibrato, 0.031 in white noise."""
 _HALF_CELLS: Final = (0.0, 0.5)
 _BLOCK: Final = 1024
+_WINDOWS_AT_ONCE: Final = 32
+"""Their spectra take 30 MB."""
 _GROUP_CELLS: Final = 16_384
 _MOST_AGREEMENT: Final = 0.999
 
@@ -205,7 +207,8 @@ def find_compositions(
         index: The works.
         max_p_value: Highest chance, corrected for the size of the search.
         most_cells: How large the search may be: cells of all works times windows of the
-            query. Of a longer query as many windows are heard as fit, from all over it.
+            query. Of a longer query as many windows are heard as fit, from all over it; if
+            only one fits, the first.
 
     Raises:
         NotComparableError: If the sound is shorter than ``LEAST_SECONDS``, no notes come and
@@ -218,7 +221,9 @@ def find_compositions(
         raise NotComparableError(
             f"{seconds:.1f} s are too short to compare compositions, limit {LEAST_SECONDS:g} s"
         )
-    affordable = most_cells // max(1, index.item_count)
+    if not index.item_count:
+        raise NotComparableError("no work has notes to compare with")
+    affordable = most_cells // index.item_count
     if not affordable:
         raise NotComparableError(
             f"{index.item_count} cells of works to compare compositions with, limit {most_cells}"
@@ -227,7 +232,15 @@ def find_compositions(
     if not windows:
         raise NotComparableError("no notes come and go in it that could be compared")
     chosen = np.unique(np.linspace(0, len(windows) - 1, min(affordable, len(windows))).round())
-    return _search([windows[int(place)] for place in chosen], index, max_p_value=max_p_value)
+    heard = [windows[int(place)] for place in chosen]
+    found: dict[str, CompositionMatch] = {}
+    for first in range(0, len(heard), _WINDOWS_AT_ONCE):
+        some = heard[first : first + _WINDOWS_AT_ONCE]
+        for match in _search(some, index, asked=len(heard), max_p_value=max_p_value):
+            before = found.get(match.work_id)
+            if before is None or match.score > before.score:
+                found[match.work_id] = match
+    return tuple(sorted(found.values(), key=lambda match: (-match.score, match.work_id)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,8 +328,9 @@ def _variants(windows: Sequence[_Window]) -> list[_Variant]:
 
 
 def _search(
-    windows: Sequence[_Window], index: ChromaIndex, *, max_p_value: float
+    windows: Sequence[_Window], index: ChromaIndex, *, asked: int, max_p_value: float
 ) -> tuple[CompositionMatch, ...]:
+    """Search for some of ``asked`` windows; their spectra are in memory together."""
     variants = _variants(windows)
     works = list(index.works())
     if not works:
@@ -338,7 +352,7 @@ def _search(
             _lay_over(group, variants, tally, first)
             first, group, held = number + 1, [], 0
     names = [index.work_id(work) for work in works]
-    search = len(windows) * max(1, index.item_count)
+    search = asked * max(1, index.item_count)
     return _told(windows, variants, tally, names, search=search, max_p_value=max_p_value)
 
 

@@ -20,7 +20,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from detectors.base import Match
+from detectors.base import Keyed, Match
 from detectors.chromaprint import Pcm
 from detectors.errors import DetectorError
 from detectors.landmarks import (
@@ -45,6 +45,8 @@ Seconds = npt.NDArray[np.float64]
 LEAST_FRAMES: Final = 80
 """Two seconds: fewer have nothing to be found by."""
 
+_BLOCK: Final = 12 * STEP
+"""A minute of the query: votes of an hour would fill the memory."""
 _PACES: Final = tuple(round(0.95 + 0.01 * i, 2) for i in range(11))
 _NUDGES: Final = tuple(range(-4, 5))
 _FOUND_PROB: Final = 0.45
@@ -72,8 +74,10 @@ against 75 works that it shares nothing with (1.27 million keys): 69 reached 35,
 40, 5 reached 45, none 50. Above 35 they fall as exp(-0.25 * score)."""
 LEAST_P: Final = 1e-12
 """Below the range of the fit the tail is a guess."""
+_APART: Final = 1.0
+"""Seconds between two stretches that are told as one, at most."""
 HALF_SCORE: Final = 40.0
-"""Local score that is told as 0.5: one of 40 queries finds as much in 75 unrelated works."""
+"""Score that is told as 0.5: one of 40 queries finds as much in 75 unrelated works."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,9 +192,11 @@ class LandmarkEvidence:
         """Where in the query it begins and ends, in seconds: all that either witness heard."""
         start = self.first_frame * FRAME_SECONDS + CENTER_SECONDS
         end = self.last_frame * FRAME_SECONDS + CENTER_SECONDS
-        if self.agreement.worth < LEAST_AGREEMENT:
+        other = self.agreement
+        is_one = other.start_seconds - _APART <= end and start - _APART <= other.end_seconds
+        if other.worth < LEAST_AGREEMENT or not is_one:
             return start, end
-        return min(start, self.agreement.start_seconds), max(end, self.agreement.end_seconds)
+        return min(start, other.start_seconds), max(end, other.end_seconds)
 
     @property
     def seconds(self) -> float:
@@ -202,11 +208,13 @@ class LandmarkEvidence:
         """Give the seconds of the work under those of the query, beyond the stretch as well.
 
         Args:
-            query_seconds: Shape (n,).
+            query_seconds: Of any shape.
         """
         start = self.first_frame * FRAME_SECONDS + CENTER_SECONDS
         work_start = self.work_first_frame * FRAME_SECONDS + CENTER_SECONDS
-        return work_start + (query_seconds - start) * self.speed
+        # The pace of a short stretch is known roughly; far from it that would be seconds.
+        pace = min(max(self.speed, _PACES[0]), _PACES[-1])
+        return work_start + (query_seconds - start) * pace
 
     @property
     def speed(self) -> float:
@@ -305,14 +313,20 @@ def find_evidence(
     works = _Works(index)
     effort = next(one for one in _EFFORTS if index.item_count <= one.most_items)
     asked = query.landmarks.strongest(effort.rate)
-    votes = vote(keys_of(asked, targets=effort.targets, is_query=True), index, limit=effort.limit)
-    if least_moments:
-        votes = promising(votes, least_moments)
+    keyed = keys_of(asked, targets=effort.targets, is_query=True)
     lines: list[_Line] = []
-    for start in range(0, max(1, query.frames - WINDOW + STEP), STEP):
-        stop = min(query.frames, start + WINDOW)
-        found = candidates(votes, start, stop, most=effort.candidates)
-        lines += _laid_over(found, query, works, start, stop)
+    last = max(1, query.frames - WINDOW + STEP)
+    for first in range(0, last, _BLOCK):
+        starts = range(first, min(first + _BLOCK, last), STEP)
+        heard = (keyed.positions >= first) & (keyed.positions < starts[-1] + WINDOW)
+        block = Keyed(keys=keyed.keys[heard], positions=keyed.positions[heard])
+        votes = vote(block, index, limit=effort.limit)
+        if least_moments:
+            votes = promising(votes, least_moments)
+        for start in starts:
+            stop = min(query.frames, start + WINDOW)
+            found = candidates(votes, start, stop, most=effort.candidates)
+            lines += _laid_over(found, query, works, start, stop)
     search = query.frames * max(1, index.item_count)
     evidence = [
         _corroborated(each, index.work_id(each.work), witness, search)
@@ -569,7 +583,7 @@ def tail(best_scores: Sequence[float], *, search: int, above: float) -> tuple[fl
     """Fit the null: how the best scores of unrelated music fall off.
 
     Args:
-        best_scores: Of every query the best local score in works it shares nothing with.
+        best_scores: Of every query the best score in works it shares nothing with.
         search: Frames of a query times keys of all works.
         above: Where the tail begins; the scores beyond must look exponential.
 

@@ -72,7 +72,8 @@ def agreement(queries: tuple[Items, ...], work: Items, evidence: LandmarkEvidenc
     is_inside = (under[shift, nudge] >= 0) & (under[shift, nudge] < len(work))
     if here <= 0.0 or is_inside.sum() < LEAST_ITEMS:
         return NO_AGREEMENT
-    first = low + int(np.argmin(totals[shift, nudge, :end]))
+    # The last minimum before the end: silence before the stretch is no part of it.
+    first = low + int(end) - 1 - int(np.argmin(totals[shift, nudge, :end][::-1]))
     last = low + int(end) - 1
     nearby = under[shift, nudge] + _AROUND[:, np.newaxis]
     elsewhere = _totals(own[shift], work, np.clip(nearby, 0, len(work) - 1))

@@ -71,16 +71,16 @@ def vote(keyed: Keyed, index: KeyIndex, *, limit: int) -> Votes:
     """
     found = index.lookup(keyed.keys, limit=limit)
     frames = keyed.positions.astype(np.int64)[found.rows]
-    works, diagonals = np.asarray(found.works), np.asarray(found.positions) - frames
-    if len(frames) > _MANY_VOTES:
-        kept = _crowded(works, diagonals)
-        frames, works, diagonals = frames[kept], works[kept], diagonals[kept]
     order = np.argsort(frames, kind="stable")
-    return Votes(frames=frames[order], works=works[order], diagonals=diagonals[order])
+    return Votes(
+        frames=frames[order],
+        works=np.asarray(found.works)[order],
+        diagonals=(np.asarray(found.positions) - frames)[order],
+    )
 
 
 def _crowded(works: Numbers, diagonals: Numbers) -> npt.NDArray[np.bool_]:
-    """Say which votes may be for one of the places with the most votes.
+    """Say which votes of a window may be for one of the places with the most of them.
 
     Args:
         works: Shape (n,), the work of each vote.
@@ -165,10 +165,14 @@ def candidates(votes: Votes, start: int, stop: int, *, most: int) -> list[Candid
         Most moments first; ties by work and place.
     """
     low, high = np.searchsorted(votes.frames, (start, stop))
-    diagonals = votes.diagonals[low:high] + _DIAGONAL_ZERO
+    works, diagonals = votes.works[low:high], votes.diagonals[low:high]
     moments = votes.frames[low:high] // _MOMENT - start // _MOMENT
+    if len(works) > _MANY_VOTES:
+        kept = _crowded(works, diagonals)
+        works, diagonals, moments = works[kept], diagonals[kept], moments[kept]
+    diagonals = diagonals + _DIAGONAL_ZERO
     # Work, bucket, moment and place in the bucket, one number to be sorted by.
-    bucket = votes.works[low:high] << _WORK_BITS - _BUCKET_BITS | diagonals >> _BUCKET_BITS
+    bucket = works << _WORK_BITS - _BUCKET_BITS | diagonals >> _BUCKET_BITS
     packed = (bucket << _MOMENT_BITS | moments) << _BUCKET_BITS | diagonals & _BUCKET - 1
     packed.sort()
     bucket = packed >> _MOMENT_BITS + _BUCKET_BITS

@@ -83,7 +83,7 @@ def licensed_matches(
 def licensed_compositions(
     session: Session, hints: Iterable[CompositionMatch], *, at: datetime, policy: Policy
 ) -> tuple[LicensedComposition, ...]:
-    """Do the same for hints at works whose notes are played."""
+    """Do the same for hints at works whose notes are played; those without a license first."""
     found: list[LicensedComposition] = []
     for match in hints:
         work = catalog.get_work(session, match.work_id)
@@ -95,7 +95,7 @@ def licensed_compositions(
                 rights_holder=work.rights_holder,
             )
         )
-    return tuple(found)
+    return tuple(sorted(found, key=lambda hint: hint.terms is not None))
 
 
 def _in_force(

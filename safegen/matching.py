@@ -55,8 +55,8 @@ LEAST_SECONDS: Final = 4.9
 nothing in a shorter sound would be no answer."""
 MAX_COMPOSITION_P: Final = 0.01
 """Chance above which the notes of a work are not told at all."""
-MAX_COMPOSITIONS: Final = 16
-"""Likeliest works that are told; a record must fit the log."""
+MAX_COMPOSITIONS: Final = 128
+"""Likeliest works that are told: more recordings of one hymn than most catalogs hold."""
 _PLAIN_CELLS: Final = 400_000
 """A second's work on one core: a query of 20 s and 1,100 works of 3 minutes, or of 80 s and 150."""
 _DEEP_CELLS: Final = 100 * _PLAIN_CELLS
@@ -288,7 +288,7 @@ class CatalogMatcher:
             except IndexDamagedError as error:
                 log.warning("%s; it is made again from the registry", error)
                 index = self._keepers[ENGINE].repair(index)
-                items = _items(index, work_id)
+                items = self.search(ENGINE, lambda mended: _items(mended, work_id))
             if items is None:
                 return NO_AGREEMENT
             return corroboration.agreement(queries, items, found)

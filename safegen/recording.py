@@ -151,6 +151,10 @@ class LicensedMatch:
         }
 
 
+MAX_HINTS: Final = 16
+"""Hints at compositions that a record holds, those without a license first; it must fit the log."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LicensedComposition:
     """A hint that a work's notes are played, and the license in force that covers the work.
@@ -185,6 +189,11 @@ class LicensedComposition:
             "status": "licensed" if self.terms else "unlicensed",
             "license_id": self.terms.license_id if self.terms else "",
         }
+
+
+def hints_json(hints: Sequence[LicensedComposition]) -> list[dict[str, Any]]:
+    """Write the hints that a record holds."""
+    return [hint.to_json() for hint in hints[:MAX_HINTS]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,7 +299,7 @@ class Release:
             ],
             "scan": self.judgement.scan.to_json(),
             "matches": [match.to_json() for match in self.judgement.matches],
-            "compositions": [hint.to_json() for hint in self.judgement.compositions],
+            "compositions": hints_json(self.judgement.compositions),
             "memorization": memorization_json(self.judgement.memorization),
             "log": {"index": self.position, "tree_size": self.tree_size},
             "timings_ms": {name: round(ms, 1) for name, ms in self.timings_ms.items()},
@@ -345,7 +354,7 @@ def body(
         "checks": [check_json(check) for check in judgement.checks],
         "scan": judgement.scan.to_json(),
         "matches": [match.to_json() for match in judgement.matches],
-        "compositions": [hint.to_json() for hint in judgement.compositions],
+        "compositions": hints_json(judgement.compositions),
         "memorization": memorization_json(judgement.memorization),
         "output": None if finished is None else _output(finished),
     }

@@ -41,7 +41,14 @@ from safegen.policy import (
 )
 from safegen.provenance import record
 from safegen.provenance.log import Log
-from safegen.recording import LicensedComposition, LicensedMatch, intervals_json, mark_json
+from safegen.recording import (
+    MAX_HINTS,
+    LicensedComposition,
+    LicensedMatch,
+    hints_json,
+    intervals_json,
+    mark_json,
+)
 
 if TYPE_CHECKING:
     from detectors.base import WatermarkFinding
@@ -218,12 +225,13 @@ class Screener:
         if heard.findings is None:
             decision = undecodable(heard.problem)
         else:
-            found = sorted(heard.findings.matches, key=lambda match: -match.score)[:MAX_MATCHES]
-            matches = licensed_matches(session, found, at=at, policy=self._policy)
+            found = sorted(heard.findings.matches, key=lambda match: -match.score)
+            every = licensed_matches(session, found, at=at, policy=self._policy)
+            matches = every[:MAX_MATCHES]
             hints = licensed_compositions(
                 session, heard.findings.compositions, at=at, policy=self._policy
             )
-            covered = {each.match.work_id for each in matches if each.terms}
+            covered = {each.match.work_id for each in every if each.terms}
             covered |= {each.match.work_id for each in hints if each.terms}
             decision = judge_upload(self._policy, heard.findings, covered)
         record_id = record.new_record_id(at, self._entropy(10))
@@ -238,9 +246,14 @@ class Screener:
                 at=at,
                 version=self._version,
             )
-            if len(record.canonical(body)) <= record.MAX_ENTRY_BYTES or len(matches) <= 1:
+            is_small = len(matches) <= 1 and len(hints) <= 1
+            if len(record.canonical(body)) <= record.MAX_ENTRY_BYTES or is_small:
                 break
-            matches = matches[: len(matches) // 2]  # the strongest fit the log
+            # The strongest fit the log; hints are the first to go.
+            if len(hints) > 1:
+                hints = hints[: min(len(hints), MAX_HINTS) // 2]
+            else:
+                matches = matches[: len(matches) // 2]
         return _Case(heard=heard, decision=decision, matches=matches, body=body)
 
 
@@ -292,7 +305,7 @@ def _body(
         "decoder_mark": _decoder_mark_json(findings.decoder_mark if findings else None),
         "scan": heard.scan.to_json() if findings else None,
         "matches": [match.to_json() for match in matches],
-        "compositions": [hint.to_json() for hint in hints],
+        "compositions": hints_json(hints),
         "c2pa": _c2pa_json(findings.c2pa if findings else None),
     }
 
@@ -363,6 +376,12 @@ def _row(case: _Case, policy: Policy, at: datetime, entry: bytes, position: int)
     )
 
 
+def _is_unheard(case: _Case) -> bool:
+    """Whether the ear for compositions broke, instead of having nothing to compare."""
+    faults = case.heard.findings.faults if case.heard.findings else ()
+    return any(fault.ear in ("catalog", "composition") for fault in faults)
+
+
 def _checks(case: _Case) -> tuple[CheckRow, ...]:
     """Say for each rule how it ended; a rule without a reason has passed."""
     rows: list[CheckRow] = []
@@ -374,11 +393,11 @@ def _checks(case: _Case) -> tuple[CheckRow, ...]:
         elif case.heard.findings is None and check != "upload_decode":
             outcome = "skipped"
         elif check == COMPOSITION and not_compared:
-            outcome = "not_applicable"
+            outcome = "error" if _is_unheard(case) else "not_applicable"
         else:
             outcome = "pass"
         detail = "; ".join(reason.problem for reason in reasons)[:1000]
-        if outcome == "not_applicable":
+        if check == COMPOSITION and not reasons:
             detail = not_compared
         rows.append(CheckRow(name=check, outcome=outcome, detail=detail))
     return tuple(rows)

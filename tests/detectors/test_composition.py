@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from detectors import composition
 from detectors.chromaprint import SAMPLE_RATE, Pcm
 from detectors.composition import (
     BINS,
@@ -180,8 +181,21 @@ def test_a_short_query_gets_no_answer(works: Works) -> None:
         find(seconds(played(melody(1)), 0, 14), works)
 
 
-def test_nothing_is_found_where_there_are_no_works() -> None:
-    assert find(seconds(played(melody(1)), 0, 20), Works([])) == ()
+def test_where_there_are_no_works_nothing_was_compared() -> None:
+    with pytest.raises(NotComparableError, match="no work has notes"):
+        find(seconds(played(melody(1)), 0, 20), Works([]))
+
+
+def test_a_long_sound_is_heard_in_parts_with_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tune = played(melody(1))
+    works = Works([to_blob(chroma_of(tune)), to_blob(chroma_of(played(melody(2))))])
+    whole = find(tune, works)
+    monkeypatch.setattr(composition, "_WINDOWS_AT_ONCE", 1)
+
+    assert find(tune, works) == whole
+    assert whole[0].work_id == works.work_id(0)
 
 
 def test_works_shorter_than_the_query_and_still_works_are_never_found() -> None:

@@ -16,6 +16,8 @@ from detectors.chromaprint import SAMPLE_RATE, pcm
 from detectors.constellations import (
     LEAST_FRAMES,
     LEAST_P,
+    Agreement,
+    LandmarkEvidence,
     LandmarkRule,
     Query,
     chance,
@@ -252,6 +254,30 @@ def test_the_rule_asks_for_votes_seconds_and_a_small_chance() -> None:
     assert not evidence.satisfies(LandmarkRule(min_seconds=evidence.seconds + 1))
     assert not evidence.satisfies(LandmarkRule(max_p_value=evidence.p_value / 2))
     assert CENTER_SECONDS < 0.1
+
+
+def test_a_short_quotation_in_a_long_recording_is_found_however_many_votes_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    around = 0.3 * melody(85.0, seed=50)
+    heard = asked(np.concatenate((around, cut(2, 8.0), around), axis=1))
+    monkeypatch.setattr(votes, "_MANY_VOTES", 0)
+    monkeypatch.setattr(votes, "_CROWDED_CELLS", 40)
+    best = find_matches(heard, shelf())[0]
+
+    assert best.work_id == "w2"
+    assert best.query_start_seconds == pytest.approx(85.0, abs=0.5)
+    assert best.query_end_seconds == pytest.approx(95.0, abs=0.5)
+
+
+def test_a_second_witness_far_from_the_stretch_does_not_make_it_longer() -> None:
+    def witness(work_id: str, found: LandmarkEvidence) -> Agreement:
+        return Agreement(worth=9.0, start_seconds=16.0, end_seconds=20.0)
+
+    heard = np.concatenate((cut(2, 8.0), 0.3 * melody(12.0, seed=50)), axis=1)
+    best = find_matches(asked(heard), shelf(), witness=witness)[0]
+
+    assert best.query_end_seconds == pytest.approx(10.0, abs=0.6)
 
 
 def test_counting_before_sorting_loses_no_place_with_many_votes(
