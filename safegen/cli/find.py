@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 @click.option(
     "--at",
     metavar="DAY|TIME",
-    help="Tell the license in force at this moment, as it is on record now. Works that were taken out "
-    "are not searched.  [default: now]",
+    help="Tell the license in force at this moment, as it is on record now; works that were "
+    "taken out are not searched.  [default: now]",
 )
 @click.option(
     "--policy",
