@@ -70,6 +70,9 @@ _WINDOW_ITEMS: Final = 19
 """Items of 5 s of sound."""
 _WINDOW_RATE: Final = 0.20
 _CHAIN_GAP: Final = 40
+_STRANGE_BEFORE: Final = 1.0
+_STRANGE_AFTER: Final = 1.5
+"""Seconds of other sound in the first and the last item of a stretch."""
 _VOTE_SCORE: Final = 0.2
 _NULL_K: Final = 1e-7
 _NULL_LAMBDA: Final = 1.3
@@ -208,7 +211,8 @@ def find_matches(
     size = _search_size(queries, index)
     found = find_evidence(queries, index, least_score=_score_of(rule.max_p_value, size))
     found = tuple(e for e in found if e.satisfies(rule))
-    return tuple(_match(evidence, index) for evidence in found)
+    last = len(queries[0]) - 1 if queries else 0
+    return tuple(_match(evidence, index, last=last) for evidence in found)
 
 
 def find_evidence(
@@ -498,18 +502,21 @@ def chance(local_score: float, search: int) -> float:
     return min(1.0, max(_LEAST_P, -math.expm1(-expected)))
 
 
-def _match(evidence: Evidence, index: WorkIndex) -> Match:
+def _match(evidence: Evidence, index: WorkIndex, *, last: int) -> Match:
+    """Tell a stretch; items at its ends are partly of other sound, unless the query ends there."""
     late = evidence.shift / SAMPLE_RATE
-    first, last = evidence.first, evidence.last
-    start = first + evidence.offset
-    end = last + evidence.offset + evidence.drift
+    begin = evidence.first * ITEM_SECONDS + (_STRANGE_BEFORE if evidence.first else 0.0)
+    whole = evidence.last * ITEM_SECONDS + SPAN_SECONDS
+    end = max(begin, whole - (_STRANGE_AFTER if evidence.last < last - 1 else 0.0))
+    first_under = (evidence.first + evidence.offset) * ITEM_SECONDS
+    last_under = (evidence.last + evidence.offset + evidence.drift) * ITEM_SECONDS + SPAN_SECONDS
     return Match(
         work_id=index.work_id(evidence.work),
         engine=ENGINE,
-        query_start_seconds=first * ITEM_SECONDS + late,
-        query_end_seconds=last * ITEM_SECONDS + SPAN_SECONDS + late,
-        reference_start_seconds=start * ITEM_SECONDS,
-        reference_end_seconds=end * ITEM_SECONDS + SPAN_SECONDS,
+        query_start_seconds=begin + late,
+        query_end_seconds=end + late,
+        reference_start_seconds=first_under + begin - evidence.first * ITEM_SECONDS,
+        reference_end_seconds=last_under + end - whole,
         score=max(0.0, 1.0 - 2.0 * evidence.error_rate),
         p_value=evidence.p_value,
         speed=evidence.speed,

@@ -138,10 +138,23 @@ def test_a_quotation_inside_other_music_is_found_with_its_ends() -> None:
     work = noise(400, seed=3)
     query = np.concatenate((noise(150, seed=4), work[100:180], noise(150, seed=5)))
 
+    # In sound, the first item that agrees is a second of other music yet, the last one more.
+    before, after = matching._STRANGE_BEFORE, matching._STRANGE_AFTER
     (match,) = find_matches(asked(query), Shelf(a=work))
-    assert match.query_start_seconds == pytest.approx(150 * ITEM_SECONDS, abs=0.3)
-    assert match.query_end_seconds == pytest.approx(229 * ITEM_SECONDS + SPAN_SECONDS, abs=0.3)
-    assert match.reference_start_seconds == pytest.approx(100 * ITEM_SECONDS, abs=0.3)
+    assert match.query_start_seconds == pytest.approx(150 * ITEM_SECONDS + before, abs=0.3)
+    end = 229 * ITEM_SECONDS + SPAN_SECONDS - after
+    assert match.query_end_seconds == pytest.approx(end, abs=0.3)
+    lead = match.reference_start_seconds - match.query_start_seconds
+    assert lead == pytest.approx((100 - 150) * ITEM_SECONDS, abs=0.01)
+    assert match.reference_end_seconds - match.query_end_seconds == pytest.approx(lead, abs=0.01)
+
+
+def test_a_query_that_is_all_quotation_is_told_from_end_to_end() -> None:
+    work = noise(400, seed=3)
+    (match,) = find_matches(asked(work[100:180]), Shelf(a=work))
+
+    assert match.query_start_seconds == 0.0
+    assert match.query_end_seconds == pytest.approx(79 * ITEM_SECONDS + SPAN_SECONDS)
 
 
 def test_two_works_in_one_recording_are_two_matches_best_first() -> None:
