@@ -151,6 +151,8 @@ class LicensedMatch:
         }
 
 
+MAX_MATCHES: Final = 64
+"""Strongest matches that a record holds; the decision rests on all, the entry must fit the log."""
 MAX_HINTS: Final = 16
 """Hints at compositions that a record holds, those without a license first; it must fit the log."""
 
@@ -353,7 +355,7 @@ def body(
         },
         "checks": [check_json(check) for check in judgement.checks],
         "scan": judgement.scan.to_json(),
-        "matches": [match.to_json() for match in judgement.matches],
+        "matches": [match.to_json() for match in judgement.matches[:MAX_MATCHES]],
         "compositions": hints_json(judgement.compositions),
         "memorization": memorization_json(judgement.memorization),
         "output": None if finished is None else _output(finished),

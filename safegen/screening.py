@@ -43,6 +43,7 @@ from safegen.provenance import record
 from safegen.provenance.log import Log
 from safegen.recording import (
     MAX_HINTS,
+    MAX_MATCHES,
     LicensedComposition,
     LicensedMatch,
     hints_json,
@@ -55,9 +56,6 @@ if TYPE_CHECKING:
     from detectors.decoder_mark import DecoderMarkFinding
     from detectors.synthetic import SyntheticFinding
     from safegen.provenance.c2pa import C2paFinding
-
-MAX_MATCHES: Final = 64
-"""Strongest matches of one upload that are kept; a record must fit the log."""
 
 _MAX_REASONS: Final = 32
 _MAX_SEGMENTS: Final = 64
