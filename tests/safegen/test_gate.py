@@ -25,7 +25,7 @@ from safegen.policy import Action
 from safegen.provenance import c2pa, record
 from safegen.provenance.keys import KeyStore
 from safegen.publishing import STAGING_NAME
-from safegen.recording import now
+from safegen.recording import MAX_MATCHES, now
 from tests.safegen.conftest import tones
 
 FOREIGN = ModelFacts(name="Test tones 1", version="unknown", license="unknown")
@@ -261,6 +261,34 @@ def test_a_check_that_breaks_blocks_in_strict(
         gate.release(audio.waveform, audio.sample_rate, out=tmp_path, generator="Tones")
 
     assert not list(tmp_path.glob("*.wav"))
+
+
+def test_an_output_that_quotes_hundreds_of_stretches_is_refused_and_logged(
+    gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work_id = _catalog(gate, tones(8), uses=())
+    stretches = tuple(
+        Match(
+            work_id=work_id,
+            engine=chromaprint.ENGINE,
+            query_start_seconds=float(start),
+            query_end_seconds=start + 5.0,
+            reference_start_seconds=float(start),
+            reference_end_seconds=start + 5.0,
+            score=0.9,
+            p_value=1e-9,
+        )
+        for start in range(300)
+    )
+    monkeypatch.setattr(gate.matcher, "match_prints", lambda *_, **__: stretches)
+    audio = tones(7)
+
+    with pytest.raises(ReleaseBlockedError, match="blocked by R4") as refused:
+        gate.release(audio.waveform, audio.sample_rate, out=tmp_path, generator="Tones")
+
+    with gate.database.read() as session:
+        row = releases.get_output(session, refused.value.record_id)
+    assert len(json.loads(row.record)["matches"]) == MAX_MATCHES
 
 
 def test_a_file_that_changes_after_signing_is_not_released(
