@@ -67,9 +67,11 @@ def likeness(query: Audio, work: Path, match: Match) -> Likeness:
     for start in np.arange(match.query_start_seconds, last + 1e-6).tolist():
         under = match.reference_start_seconds + match.speed * (start - match.query_start_seconds)
         first = round((under - _REACH_SECONDS) * SAMPLE_RATE)
+        if first < 0:
+            continue  # the very beginning of a work has nothing around it
         window = own[round(start * SAMPLE_RATE) :][:_WINDOW]
-        around = other[max(0, first) :][: _WINDOW + round(2 * _REACH_SECONDS * SAMPLE_RATE)]
-        if first < 0 or len(window) < _WINDOW or len(around) < 2 * _WINDOW:
+        around = other[first:][: _WINDOW + round(2 * _REACH_SECONDS * SAMPLE_RATE)]
+        if len(window) < _WINDOW or len(around) < 2 * _WINDOW:
             continue
         compared += 1
         height, lag = _peak(window, around)
