@@ -47,7 +47,7 @@ AUDIO_SUFFIXES: Final = frozenset(
         ".aiff",
     }
 )
-_DEMUXERS: Final = "wav,w64,flac,mp3,ogg,mov,aac,aiff,g722,matroska"
+DEMUXERS: Final = "wav,w64,flac,mp3,ogg,mov,aac,aiff,g722,matroska"
 _READ_FRAMES: Final = 1 << 20
 _UNKNOWN: Final = 1 << 60
 """libsndfile's count for a FLAC that was written to a pipe is larger than this."""
@@ -297,7 +297,7 @@ def _load_av(path: Path, max_seconds: float, *, is_declared: bool) -> Audio:
     try:
         with (
             path.open("rb") as file,
-            av.open(file, mode="r", options={"format_whitelist": _DEMUXERS}) as container,
+            av.open(file, mode="r", options={"format_whitelist": DEMUXERS}) as container,
         ):
             if not container.streams.audio:
                 raise InputError(f"{path}: no audio stream in the file", remedy="Export audio.")

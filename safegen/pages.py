@@ -4,8 +4,14 @@ Reports show titles, file names and manifests that strangers wrote: every value 
 and a name that the template misspells is an error instead of an empty place.
 """
 
+import base64
+import io
 from collections.abc import Callable, Mapping
 from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def page(template: str, *, filters: Mapping[str, Callable[..., str]], **values: object) -> str:
@@ -24,3 +30,23 @@ def page(template: str, *, filters: Mapping[str, Callable[..., str]], **values: 
     environment.filters.update(filters)
     source = (resources.files("safegen") / "reports" / template).read_text("utf-8")
     return environment.from_string(source).render(**values)
+
+
+def svg(draw: Callable[["Figure"], None], *, width: float, height: float) -> str:
+    """Draw into an SVG that is the same every time, for ``data:image/svg+xml;base64``.
+
+    Args:
+        draw: Fills the figure.
+        width: In inches.
+        height: In inches.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    # The same figures give the same bytes, and words stay words.
+    with mpl.rc_context({"svg.hashsalt": "safegen", "svg.fonttype": "none", "font.size": 8.5}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return base64.b64encode(buffer.getvalue()).decode()

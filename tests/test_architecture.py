@@ -14,7 +14,7 @@ ROOMS = ("safegen", "detectors", "registry", "migrations")
 DOORS = {
     "alembic": ("migrations", "registry/schema.py"),
     "audioseal": ("detectors/audioseal.py",),
-    "av": ("safegen/audio.py", "safegen/evaluation/attacks/ffmpeg.py"),
+    "av": ("safegen/audio.py", "safegen/encodings.py", "safegen/evaluation/attacks/ffmpeg.py"),
     "c2pa": ("safegen/provenance/c2pa.py",),
     "cryptography": ("safegen/provenance",),
     "diffusers": ("safegen/generation/diffusers_models.py",),
@@ -23,10 +23,14 @@ DOORS = {
     "pydantic": ("safegen/policy",),
     "rfc8785": ("safegen/provenance/record.py", "safegen/policy/model.py"),
     "sklearn": ("safegen/training", "safegen/evaluation"),
-    "soundfile": ("safegen/audio.py", "safegen/evaluation/attacks/codecs.py"),
+    "soundfile": (
+        "safegen/audio.py",
+        "safegen/encodings.py",
+        "safegen/evaluation/attacks/codecs.py",
+    ),
     "tinysoundfont": ("safegen/generation/soundfont.py",),
     "tinytag": ("safegen/declarations.py",),
-    "torchaudio": ("safegen/audio.py", "detectors"),
+    "torchaudio": ("safegen/audio.py", "detectors", "safegen/evaluation/auditing/facts.py"),
     "transformers": (
         "safegen/generation/transformers_models.py",
         "safegen/evaluation/attacks/encodec.py",

@@ -13,6 +13,7 @@ BENCHMARKS: Final = {
     "composition": "Are pieces found that somebody else plays, and strangers left alone?",
     "memorization": "Are copies of training items flagged?",
     "synthetic": "Is generated audio told from recordings?",
+    "dataset-audit": "What else tells the real from the fake files of a training set?",
     "rooted": "Is the mark that the codec itself writes heard after attacks?",
     "gate": "What does the gate cost, beside generation?",
 }
@@ -31,7 +32,7 @@ class Benchmarks(click.Group):
         if cmd_name not in BENCHMARKS:
             return None
         try:
-            module = importlib.import_module(f"safegen.evaluation.{cmd_name}")
+            module = importlib.import_module(f"safegen.evaluation.{cmd_name.replace('-', '_')}")
         except ModuleNotFoundError as error:
             raise click.ClickException(f"benchmark {cmd_name} needs {error.name}") from error
         command: click.Command = module.command

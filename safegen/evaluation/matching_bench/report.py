@@ -4,9 +4,7 @@ The page is written by a template that escapes every value, carries no script an
 nothing; the plots are SVG inside it.
 """
 
-import base64
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +16,7 @@ from safegen.evaluation.matching_bench.scale import BOTH
 from safegen.evaluation.matching_bench.summary import Big, Figures, Line
 from safegen.evaluation.matching_bench.trials import EXCERPT_SECONDS
 from safegen.evaluation.metrics import Rate, between, percent
-from safegen.pages import page
+from safegen.pages import page, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -165,7 +163,7 @@ def _recall_plot(lines: Sequence[Line]) -> str:
         panel.set_xlim(-0.6, len(lines) - 0.4)
         _tidy(panel)
 
-    return _svg(draw, width=11.0, height=3.2 if len(lines) > 6 else 2.6)
+    return svg(draw, width=11.0, height=3.2 if len(lines) > 6 else 2.6)
 
 
 def _length_plot(lines: Sequence[Line]) -> str:
@@ -207,7 +205,7 @@ def _length_plot(lines: Sequence[Line]) -> str:
         for panel in flat[len(table) :]:
             panel.set_axis_off()
 
-    return _svg(draw, width=11.0, height=2.1 * rows)
+    return svg(draw, width=11.0, height=2.1 * rows)
 
 
 def _latency_plot(big: Sequence[Big]) -> str:
@@ -251,7 +249,7 @@ def _latency_plot(big: Sequence[Big]) -> str:
                 panel.spines[side].set_visible(False)
         left.set_ylabel("milliseconds a query of 10 s")
 
-    return _svg(draw, width=11.0, height=3.4)
+    return svg(draw, width=11.0, height=3.4)
 
 
 def _points(
@@ -279,17 +277,3 @@ def _tidy(panel: "Axes") -> None:
     panel.grid(axis="y", linewidth=0.4, alpha=0.6)
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)
-
-
-def _svg(draw: Callable[["Figure"], None], *, width: float, height: float) -> str:
-    """Draw into an SVG that is the same every time; base64."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    # The same figures give the same bytes, and words stay words.
-    with mpl.rc_context({"svg.hashsalt": "safegen", "svg.fonttype": "none", "font.size": 8.5}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return base64.b64encode(buffer.getvalue()).decode()

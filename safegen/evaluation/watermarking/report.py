@@ -4,8 +4,6 @@ The page is written by a template that escapes every value, carries no script an
 nothing; the plots are SVG inside it.
 """
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -20,10 +18,11 @@ from safegen.evaluation.watermarking.promises import (
     MOST_SEARCH,
 )
 from safegen.evaluation.watermarking.summary import Figures, Line, Rates
-from safegen.pages import page
+from safegen.pages import page, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _NAMES: Final = {KEYED: "keyed mark", PERTH: "Perth", AUDIOSEAL: "AudioSeal"}
 _COLORS: Final = {KEYED: "#5b3df5", PERTH: "#d97706", AUDIOSEAL: "#0f8b8d"}
@@ -142,25 +141,20 @@ def _meter_name(meter: str) -> str:
 
 def _plot(lines: Sequence[Line]) -> str:
     """Draw one panel a series, rates over strength with Wilson bars; base64 of an SVG."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     series: dict[str, list[Line]] = {}
     for line in lines:
         series.setdefault(line.attack.series, []).append(line)
     rows = -(-len(series) // _COLUMNS)
-    # The same figures give the same bytes, and words stay words.
-    with mpl.rc_context({"svg.hashsalt": "safegen", "svg.fonttype": "none", "font.size": 8.5}):
-        figure = Figure(figsize=(11.0, 2.15 * rows), layout="constrained")
+
+    def draw(figure: "Figure") -> None:
         panels = figure.subplots(rows, _COLUMNS, squeeze=False, sharey=True)
         flat = [panel for row in panels for panel in row]
         for panel, (name, here) in zip(flat, series.items(), strict=False):
             _panel(panel, name, sorted(here, key=lambda line: line.attack.strength))
         for panel in flat[len(series) :]:
             panel.set_axis_off()
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return base64.b64encode(buffer.getvalue()).decode()
+
+    return svg(draw, width=11.0, height=2.15 * rows)
 
 
 def _panel(panel: "Axes", series: str, lines: Sequence[Line]) -> None:
