@@ -18,9 +18,12 @@ DOORS = {
     "c2pa": ("safegen/provenance/c2pa.py",),
     "cryptography": ("safegen/provenance",),
     "diffusers": ("safegen/generation/diffusers_models.py",),
+    "hibari": ("safegen/training/voices.py",),
     "jinja2": ("safegen/pages.py",),
+    "onnxruntime": ("safegen/training/optional.py",),
     "pesq": ("safegen/evaluation/quality.py",),
     "pydantic": ("safegen/policy",),
+    "pyworld": ("safegen/training/vocoders.py",),
     "rfc8785": ("safegen/provenance/record.py", "safegen/policy/model.py"),
     "sklearn": ("safegen/training", "safegen/evaluation"),
     "soundfile": (
@@ -30,7 +33,12 @@ DOORS = {
     ),
     "tinysoundfont": ("safegen/generation/soundfont.py",),
     "tinytag": ("safegen/declarations.py",),
-    "torchaudio": ("safegen/audio.py", "detectors", "safegen/evaluation/auditing/facts.py"),
+    "torchaudio": (
+        "safegen/audio.py",
+        "detectors",
+        "safegen/evaluation/auditing/facts.py",
+        "safegen/training/vocoders.py",
+    ),
     "transformers": (
         "safegen/generation/transformers_models.py",
         "safegen/evaluation/attacks/encodec.py",

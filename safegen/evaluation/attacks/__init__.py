@@ -7,7 +7,7 @@ needs a checkpoint, is in ``safegen.evaluation.attacks.encodec``.
 """
 
 from safegen.evaluation.attacks.base import Attack, Companion, Kind
-from safegen.evaluation.attacks.codecs import through_codec, through_vorbis
+from safegen.evaluation.attacks.codecs import through_codec, through_g722, through_vorbis
 from safegen.evaluation.attacks.ffmpeg import CODECS, Codec
 from safegen.evaluation.attacks.noise import babble
 from safegen.evaluation.attacks.rows import ATTACKS
@@ -21,5 +21,6 @@ __all__ = [
     "Kind",
     "babble",
     "through_codec",
+    "through_g722",
     "through_vorbis",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from safegen.audio import Audio, resample
 from safegen.evaluation.attacks.base import fit, like
-from safegen.evaluation.attacks.ffmpeg import CODECS, decode, encode
+from safegen.evaluation.attacks.ffmpeg import CODECS, G722, G722_DELAY, decode, encode
 
 
 def through_codec(audio: Audio, codec: str, *, bitrate: int) -> Audio:
@@ -78,3 +78,16 @@ def through_vorbis(audio: Audio, *, quality: float) -> Audio:
     buffer.seek(0)
     decoded, _ = soundfile.read(buffer, dtype="float32", always_2d=True)
     return fit(decoded.T, audio)
+
+
+def through_g722(audio: Audio) -> Audio:
+    """Mix to mono at 16 kHz and pass through the telephone's wideband codec at 64 kbit/s.
+
+    Returns:
+        Aligned with the input, of its shape and rate.
+    """
+    low = resample(like(audio.waveform.mean(axis=0, keepdims=True), audio), G722.sample_rates[0])
+    late = np.pad(low.waveform, ((0, 0), (0, G722_DELAY)))
+    decoded = decode(encode(like(late, low), G722, bitrate=64_000), 1)
+    back = resample(like(decoded.waveform[:, G722_DELAY:], low), audio.sample_rate)
+    return fit(np.repeat(back.waveform, audio.waveform.shape[0], axis=0), audio)

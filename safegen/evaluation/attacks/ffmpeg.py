@@ -33,6 +33,9 @@ CODECS: Final[Mapping[str, Codec]] = {
     "aac": Codec(encoder="aac", container="mp4", sample_rates=_MPEG_RATES),
     "opus": Codec(encoder="libopus", container="ogg", sample_rates=(48000,)),
 }
+G722: Final = Codec(encoder="g722", container="wav", sample_rates=(16000,))
+"""64 kbit/s whatever is asked for, mono, and late by ``G722_DELAY`` samples."""
+G722_DELAY: Final = 22
 
 
 def encode(audio: Audio, codec: Codec, *, bitrate: int) -> bytes:
