@@ -11,6 +11,7 @@ from safegen.evaluation.attacks import through_g722
 from safegen.training import chain, corpora, sources
 from safegen.training.chain import DRY_RATE, GAP_SECONDS, SAMPLE_RATE, active_level_db
 from safegen.training.corpora import Item
+from safegen.training.items import COLUMNS, MANIFEST
 from safegen.training.sources import Source
 from safegen.training.synthesizers import Synthesizer, synthesizer
 from tests.safegen.training.voice_help import babbling
@@ -269,7 +270,7 @@ def test_a_stopped_corpus_is_continued_and_never_made_twice(
 def test_a_half_written_row_is_made_again(speaker: Source, tmp_path: Path) -> None:
     items = made(speaker)[:2]
     corpora.write(tmp_path, items, note=silently)
-    manifest = tmp_path / corpora.MANIFEST
+    manifest = tmp_path / MANIFEST
     manifest.write_text(manifest.read_text()[:-12])
 
     again = corpora.write(tmp_path, items, note=silently)
@@ -290,8 +291,8 @@ def test_what_is_written_comes_back(speaker: Source, tmp_path: Path) -> None:
     for item, row in zip(items[-1:], back[-1:], strict=True):
         gone = row.make().waveform - item.make().waveform
         assert np.abs(gone).max() <= 0.5 / 32_768 + 1e-7
-    with (tmp_path / corpora.MANIFEST).open() as file:
-        assert next(csv.reader(file)) == list(corpora.COLUMNS)
+    with (tmp_path / MANIFEST).open() as file:
+        assert next(csv.reader(file)) == list(COLUMNS)
     assert load(tmp_path / items[0].file).sample_rate == SAMPLE_RATE
 
 
@@ -301,7 +302,7 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
 
 
 def test_somebody_elses_manifest_is_left_alone(speaker: Source, tmp_path: Path) -> None:
-    manifest = tmp_path / corpora.MANIFEST
+    manifest = tmp_path / MANIFEST
     manifest.write_text("path,label\na.wav,real\n")
 
     with pytest.raises(InputError, match="columns path, label instead of file"):
@@ -311,7 +312,7 @@ def test_somebody_elses_manifest_is_left_alone(speaker: Source, tmp_path: Path) 
 
 def test_a_row_with_an_unknown_role_is_refused(speaker: Source, tmp_path: Path) -> None:
     corpora.write(tmp_path, made(speaker)[:1], note=silently)
-    manifest = tmp_path / corpora.MANIFEST
+    manifest = tmp_path / MANIFEST
     manifest.write_text(manifest.read_text().replace(",train,", ",test,"))
 
     with pytest.raises(InputError, match="role 'test' is none of train, calibrate, held"):
