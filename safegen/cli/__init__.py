@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "audit": "Answer a rights-holder from the registry and the log.",
     "log": "Verify, prove and export the tamper-evident log.",
     "policy": "Show, check, explain and compare policies.",
+    "detectors": "Watch over the classifier of synthetic audio.",
     "models": "List the models, their licenses and weights.",
     "train": "Run a training recipe; resumable.",
     "eval": "Run a benchmark; prints its figures as JSON.",

@@ -1,0 +1,26 @@
+"""``safegen detectors``: the classifier of synthetic audio, watched over and added to."""
+
+import click
+
+from safegen.cli.drift import drift
+
+
+@click.group()
+def detectors_command() -> None:
+    """Watch over the classifier of synthetic audio.
+
+    \b
+    Exit status:
+      0  done
+      1  could not
+      2  wrong use, or too few files to answer
+      3  the answer is no (drift: something moved)
+
+    \b
+    Example:
+      safegen detectors drift --since 2026-11-01 --report drift.html
+    """
+
+
+for _command in (drift,):
+    detectors_command.add_command(_command)
