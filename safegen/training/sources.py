@@ -3,7 +3,8 @@
 Speakers and composers come from Debian's packages (``safegen eval assets``). Each package
 has one role, so that no voice and no track is on two sides:
 
-* *train*: weights that ship may learn from them;
+* *train*: learned from; the licenses of the speech allow weights that ship, those of the
+  music only partly (``items.trains_weights`` tells);
 * *calibrate*: copyleft, or set aside: thresholds are chosen on them;
 * *held*: nobody tunes on them, the last figures are read there.
 """
@@ -52,10 +53,10 @@ _ASTERISK: Final = {
 }
 _MUSIC: Final[dict[str, tuple[Role, str]]] = {
     "wesnoth-1.16-music": ("train", "GPL-2.0-or-later"),
-    "warzone2100-music": ("train", "CC0-1.0 or GPL-2.0-or-later"),
+    "warzone2100-music": ("train", "GPL-2.0-or-later"),
     "hyperrogue-music": ("calibrate", "CC-BY-SA-3.0"),
     "asc-music": ("calibrate", "GPL-2.0-or-later"),
-    "ufoai-music": ("held", "CC-BY-SA-3.0"),
+    "ufoai-music": ("held", "GPL-2.0-or-later, CC-BY-3.0 or CC-BY-SA-3.0"),
 }
 
 
