@@ -50,6 +50,7 @@ LEAST_PART: Final = 0.2
 """A share has moved if it changed by this part of itself, and by 2.5 points at least."""
 QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BINS: Final = 10
+_SAID: Final = 2
 
 _TRAFFIC: Final = (
     "What is uploaded has changed, or the classifier has slipped: look at twenty of the newest "
@@ -222,7 +223,7 @@ def alerts(comparison: Comparison) -> tuple[Alert, ...]:
             found.append(
                 Alert(
                     what=shift.measure,
-                    title=f"The {shift.measure} has moved",
+                    title=f"The {shift.measure} has moved{_way(shift)}",
                     detail=_moved(shift),
                     remedy=_REMEDIES.get(shift.measure, _TRAFFIC),
                 )
@@ -233,7 +234,7 @@ def alerts(comparison: Comparison) -> tuple[Alert, ...]:
             found.append(
                 Alert(
                     what=what,
-                    title=f"{what[:1].upper()}{what[1:]} is {_direction(share)} often than before",
+                    title=f"{what[:1].upper()}{what[1:]}, {_direction(share)} often than before",
                     detail=f"{percent(share.before)} of the files in the reference "
                     f"({between(share.before)}), {percent(share.now)} now ({between(share.now)}).",
                     remedy=_REMEDIES.get(share.table, _TRAFFIC),
@@ -246,20 +247,28 @@ def _direction(share: Share) -> str:
     return "more" if share.now.rate > share.before.rate else "less"
 
 
+def _way(shift: Shift) -> str:
+    """Say where the middle went, "" if it stayed and the spread changed."""
+    (middle,) = [each for each in shift.beyond if each.quantile == 0.5]
+    if not middle.has_moved:
+        return ""
+    return " up" if middle.now.rate < middle.before.rate else " down"
+
+
 def _moved(shift: Shift) -> str:
-    """Say where files lie now that lay within the reference's quantiles."""
+    """Say where files lie now that lay within the reference's quantiles, surest first."""
     sentences = []
-    for each in shift.beyond:
-        if each.has_moved:
-            before, now, low, high = each.before.rate, each.now.rate, each.now.low, each.now.high
-            side = "at or below"
-            if each.quantile > 0.5:
-                before, now, low, high = 1 - before, 1 - now, 1 - high, 1 - low
-                side = "above"
-            sentences.append(
-                f"{100 * before:.0f} % of the files lay {side} {each.value:.3g} in the reference, "
-                f"{100 * now:.0f} % do now (95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
-            )
+    moved = sorted((each for each in shift.beyond if each.has_moved), key=lambda each: each.p_value)
+    for each in moved[:_SAID]:
+        before, now, low, high = each.before.rate, each.now.rate, each.now.low, each.now.high
+        side = "at or below"
+        if each.quantile > 0.5:
+            before, now, low, high = 1 - before, 1 - now, 1 - high, 1 - low
+            side = "above"
+        sentences.append(
+            f"{100 * before:.0f} % of the files lay {side} {each.value:.3g} in the reference, "
+            f"{100 * now:.0f} % do now (95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
+        )
     spread = (
         f"PSI {shift.psi:.2f}, of which {shift.psi_by_chance:.2f} would be chance; largest "
         f"distance of the distributions {shift.ks:.2f}."

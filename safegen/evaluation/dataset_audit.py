@@ -17,7 +17,7 @@ import numpy as np
 
 from safegen.errors import InputError
 from safegen.evaluation.auditing.duplicates import Duplicate, duplicates
-from safegen.evaluation.auditing.facts import CATEGORIES, NUMBERS, Facts, measure
+from safegen.evaluation.auditing.facts import CATEGORIES, NUMBERS, UNHEARD, Facts, measure
 from safegen.evaluation.auditing.findings import Finding, findings, unit_of
 from safegen.evaluation.auditing.manifest import Item, read
 from safegen.evaluation.auditing.probe import Column, Groups, Separation, separations
@@ -222,7 +222,12 @@ def _columns(items: Sequence[Item], facts: Sequence[Facts]) -> tuple[Column, ...
         for name in NUMBERS
     ]
     words = [
-        Column(name=name, unit="", values=np.array([each.categories[name] for each in facts]))
+        Column(
+            name=name,
+            unit="",
+            values=np.array([each.categories[name] for each in facts]),
+            is_heard=name != UNHEARD,
+        )
         for name in CATEGORIES
     ]
     declared = [

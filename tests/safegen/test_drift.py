@@ -111,6 +111,7 @@ def test_scores_of_real_files_that_moved_are_an_alert_that_says_what_to_do() -> 
     assert found.has_drifted
     assert {REAL_SCORE, SCORE, LLR, DISTANCE} <= set(said)
     assert "calibrate again" in said[REAL_SCORE].remedy
+    assert said[LLR].title == f"The {LLR} has moved up"
     assert "% do now (95 % interval" in said[REAL_SCORE].detail
 
 

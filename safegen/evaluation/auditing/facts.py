@@ -26,6 +26,7 @@ DUPLICATE_SECONDS: Final = 5.0
 """Shorter sounds have too few fingerprint items to be told from similar ones."""
 HEARD_SECONDS: Final = 60.0
 """Spectral figures and fingerprints are of the first minute."""
+_LOSSLESS: Final = ("PCM", "FLAC")
 _FLOOR_DB: Final = -100.0
 _FRAME_SECONDS: Final = 0.01
 _BAND_HZ: Final = 100.0
@@ -52,6 +53,8 @@ UNITS: Final[Mapping[str, str]] = {
 """Name of a number -> its unit; the last eight are the classifier's trivial features."""
 NUMBERS: Final = tuple(UNITS)
 CATEGORIES: Final = ("sample rate", "channels", "bit depth", "container", "codec")
+UNHEARD: Final = "container"
+"""No model that is given samples sees it; it only tells that the classes came different ways."""
 
 MEANINGS: Final[Mapping[str, str]] = {
     "duration": "length of the file",
@@ -62,7 +65,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "DC offset": "how far the waveform sits off zero",
     "digital zeros": "samples that are exactly zero",
     "bandwidth ceiling": "above it there is nothing",
-    "bit rate": "size of the file over its length",
+    "bit rate": "size over length; 0 for lossless files",
     "level": "root mean square",
     "crest": "peak above the level",
     "quiet share": "time spent 40 dB below the loudest moment",
@@ -110,6 +113,7 @@ def measure(path: Path) -> Facts:
     if not np.abs(mono).max() > 0.0:
         raise InputError(f"{path}: digital silence from beginning to end")
     stored = encoding(path)
+    is_lossless = stored.codec in _LOSSLESS
     start = audio.cut(0.0, HEARD_SECONDS)
     leading, trailing = _silences(mono, audio.sample_rate)
     trivial = features.trivial(features.prepare(start.waveform, start.sample_rate))
@@ -122,7 +126,7 @@ def measure(path: Path) -> Facts:
         "DC offset": _db(abs(float(mono.mean()))),
         "digital zeros": float((mono == 0.0).mean()),
         "bandwidth ceiling": _ceiling(start.mono().astype(np.float64), audio.sample_rate),
-        "bit rate": path.stat().st_size * 8 / audio.seconds / 1000,
+        "bit rate": 0.0 if is_lossless else path.stat().st_size * 8 / audio.seconds / 1000,
         **dict(zip(features.trivial_names(), trivial.tolist(), strict=True)),
     }
     is_long = audio.seconds >= DUPLICATE_SECONDS
@@ -134,7 +138,8 @@ def measure(path: Path) -> Facts:
             "channels": f"{audio.waveform.shape[0]}",
             "bit depth": f"{stored.bit_depth} bit" if stored.bit_depth else "none (lossy)",
             "container": stored.container,
-            "codec": stored.codec,
+            # One sound, whichever of them stores it.
+            "codec": "lossless" if is_lossless else stored.codec,
         },
         prints=chromaprint.fingerprint(start.waveform, start.sample_rate)
         if is_long

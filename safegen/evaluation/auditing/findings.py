@@ -22,7 +22,7 @@ from safegen.evaluation.metrics import holm, wilson
 LEAST_ITEMS: Final = 20
 """A generator or a source with fewer files says little about itself."""
 MOST_IMBALANCE: Final = 3.0
-LEAST_DISTANCE: Final = 0.2
+LEAST_DISTANCE: Final = 0.10
 """Share of files that would have to change for both classes to have one distribution."""
 MOST_OPTIMISM: Final = 0.10
 """What a random split may show above a grouped one before it is worth a word."""
@@ -45,7 +45,8 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "sample rate": "Resample all files of both classes to one rate with one resampler.",
     "channels": "Mix all files of both classes to mono.",
     "bit depth": "Store all files of both classes with one bit depth, dithered alike.",
-    "container": "Store all files of both classes in one format, after the same codecs.",
+    "container": "A model that is given samples does not see this, but the classes came different "
+    "ways: find out what else differs, then store both in one format.",
     "codec": "Give both classes the same codec history: encode every file once with each codec "
     "that the other class has seen, then store all of them in one lossless format.",
     "codec_history": "Encode files of each class until both have the same histories equally often.",
@@ -123,8 +124,8 @@ def compare(column: Column, items: Sequence[Item]) -> str:
         values = column.values[[item.is_fake == is_fake for item in items]]
         if column.is_number:
             low, middle, high = np.quantile(values.astype(np.float64), [0.05, 0.5, 0.95])
-            spread = f"nine in ten from {low:.3g} to {high:.3g}"
-            parts.append(f"{name} files: {middle:.3g}{unit} in the middle, {spread}")
+            spread = f"nine in ten from {_figure(low)} to {_figure(high)}"
+            parts.append(f"{name} files: {_figure(middle)}{unit} in the middle, {spread}")
         else:
             counts = Counter(values.tolist()).most_common(4)
             shares = [
@@ -159,7 +160,7 @@ def _separating(
         column = by_name[each.name]
         yield Finding(
             kind="feature",
-            severity="confound",
+            severity="confound" if column.is_heard else "note",
             title=f"{_capital(each.name)} alone picks the fake {100 * each.auc:.0f} times in 100",
             detail=f"{_capital(sure)}; 50 is guessing. {_capital(compare(column, items))}",
             remedy=_REMEDIES.get(each.name, _REMEDY),
@@ -192,7 +193,7 @@ def _unbalanced(
         if column.name not in told and p_value < ALPHA and distance >= LEAST_DISTANCE:
             yield Finding(
                 kind="unbalanced",
-                severity="confound",
+                severity="confound" if column.is_heard else "note",
                 title=f"{_capital(column.name)} is not balanced between the classes",
                 detail=f"{_capital(compare(column, items))} {100 * distance:.0f} % of one class "
                 f"would have to change for both to be alike.",
@@ -364,6 +365,11 @@ def _optimism(found: Sequence[Separation]) -> Iterator[Finding]:
                 "told apart, not real from fake.",
                 remedy="Never split this data at random; split by source and by generator.",
             )
+
+
+def _figure(value: float) -> str:
+    """Write a figure with three digits, and never as a power of ten where it is large."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _capital(text: str) -> str:
