@@ -50,7 +50,7 @@ class Judged:
         probability: In [0, 1]; None if nothing answered.
         abstained: Whether it declined.
         llr: Log-likelihood ratio, positive for synthetic.
-        distance: From what the classifier knows.
+        distance: From what the classifier knows; None if it was not measured.
         is_outside: Whether it was called out of domain.
         verdict: The classifier's.
         upload: The whole screening's.
@@ -70,12 +70,22 @@ class Judged:
 
     @property
     def is_taken_for_real(self) -> bool:
-        """Whether it was answered, and nothing speaks for a model."""
-        if self.probability is None or self.abstained or self.is_marked:
+        """Whether it was heard, and neither its score nor a mark speaks for a model.
+
+        Undecided ones are among them where their ratio is kept: a classifier that slips
+        first moves real sound from "nothing found" to "undecided".
+        """
+        if self.probability is None or self.is_marked:
             return False
-        if self.verdict:
+        if self.verdict and self.in_domain_llr is not None:
             return self.verdict in _REAL_VERDICTS
-        return self.probability < _UNDECIDED
+        return not self.abstained and self.probability < _UNDECIDED
+
+    @property
+    def in_domain_llr(self) -> float | None:
+        """The likelihood ratio, None where the classifier knew nothing like the sound."""
+        is_unknown = self.is_outside or (self.abstained and self.llr == 0.0)
+        return None if is_unknown else self.llr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +162,7 @@ def judged_of(body: Mapping[str, Any]) -> Judged:
         probability=_number(found.get("probability")),
         abstained=abstained if isinstance(abstained, bool) else None,
         llr=_number(found.get("llr")),
-        distance=_number(found.get("distance")),
+        distance=_number(found.get("distance")) or None,
         is_outside=bool(outside) if isinstance(outside, str | bool) else None,
         verdict=str(found.get("verdict") or ""),
         upload=str(body.get("verdict") or ""),
@@ -173,10 +183,13 @@ def period(judged: Iterable[Judged], *, since: datetime, until: datetime, model:
     mine = [each for each in every if each.model in (model, "")]
     heard = [each for each in mine if each.probability is not None]
     answers = [each for each in heard if not each.abstained]
+    real = [each for each in heard if each.is_taken_for_real]
+    has_llr = any(each.llr is not None for each in heard)
     values: dict[str, list[float | None]] = {
         SCORE: [each.probability for each in answers],
-        REAL_SCORE: [each.probability for each in answers if each.is_taken_for_real],
-        LLR: [each.llr for each in answers],
+        # One model keeps the ratio of all files or of none.
+        REAL_SCORE: [each.in_domain_llr if has_llr else each.probability for each in real],
+        LLR: [each.in_domain_llr for each in heard],
         DISTANCE: [each.distance for each in heard],
     }
     words: dict[str, list[str]] = {

@@ -202,6 +202,41 @@ def test_marked_files_and_those_of_other_models_are_no_real_scores() -> None:
     assert found.samples[SCORE].values.max() == pytest.approx(0.1)
 
 
+def test_real_sound_that_became_undecided_still_moves_the_scores_of_real_sound() -> None:
+    def bodies(seed: int, center: float) -> list[dict[str, Any]]:
+        found = []
+        for number, llr in enumerate(np.random.default_rng(seed).normal(center, 1.0, 300)):
+            declines = llr > -2.0
+            found.append(
+                body(
+                    seed * 1000 + number,
+                    probability=0.5 if declines else 0.1,
+                    abstained=bool(declines),
+                    llr=float(llr),
+                    distance=0.5,
+                    out_of_domain="",
+                    verdict="inconclusive" if declines else "no_synthesis_evidence",
+                )
+            )
+        return found
+
+    found = compare(gathered(bodies(1, -4.0)), gathered(bodies(2, -2.0)))
+    (shift,) = [each for each in found.shifts if each.measure == REAL_SCORE]
+
+    assert (shift.before, shift.now) == (300, 300)
+    assert shift.has_moved
+
+
+def test_a_file_that_was_not_measured_has_no_distance_and_no_ratio() -> None:
+    found = judged_of(
+        body(1, abstained=True, probability=0.5, llr=0.0, distance=0.0, verdict="inconclusive")
+    )
+
+    assert found.distance is None
+    assert found.in_domain_llr is None
+    assert not found.is_taken_for_real
+
+
 def test_two_models_are_not_compared() -> None:
     with pytest.raises(InputError, match="two models"):
         compare(

@@ -148,9 +148,9 @@ def _separating(
             yield Finding(
                 kind="together",
                 severity="confound",
-                title=f"Without listening, the fake is picked {100 * each.auc:.0f} times in 100",
+                title=f"Without listening, the fake is picked {_times(each.auc)} in 100",
                 detail=f"Of one real and one fake file picked at random, a model that knows only "
-                f"file facts and loudness names the fake {100 * each.auc:.0f} times in 100 "
+                f"file facts and loudness names the fake {_times(each.auc)} in 100 "
                 f"({sure}); 50 is guessing. Whatever a classifier scores on these files, it "
                 f"may owe to this.",
                 remedy="Remove the confounds below, audit again, and print this figure beside "
@@ -161,7 +161,7 @@ def _separating(
         yield Finding(
             kind="feature",
             severity="confound" if column.is_heard else "note",
-            title=f"{_capital(each.name)} alone picks the fake {100 * each.auc:.0f} times in 100",
+            title=f"{_capital(each.name)} alone picks the fake {_times(each.auc)} in 100",
             detail=f"{_capital(sure)}; 50 is guessing. {_capital(compare(column, items))}",
             remedy=_REMEDIES.get(each.name, _REMEDY),
             items=(each.name,),
@@ -365,6 +365,11 @@ def _optimism(found: Sequence[Separation]) -> Iterator[Finding]:
                 "told apart, not real from fake.",
                 remedy="Never split this data at random; split by source and by generator.",
             )
+
+
+def _times(auc: float) -> str:
+    """Say how often; never 100 where one pair was missed."""
+    return "more than 99 times" if 0.995 <= auc < 1.0 else f"{100 * auc:.0f} times"
 
 
 def _figure(value: float) -> str:

@@ -8,7 +8,7 @@ and a folder below ``real/`` is a source.
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from safegen.audio import walk
@@ -134,15 +134,14 @@ def _item(path: Path, line: int, row: Mapping[str, str | None], wanted: Sequence
         raise _bad(path, line, f"{'label' if file else 'file'} is empty")
     if "\0" in file:
         raise _bad(path, line, "the file's name holds a zero byte")
-    folder = path.parent.resolve()
-    found = (folder / file).resolve()
-    if not found.is_relative_to(folder):
+    inside = PurePosixPath(file)
+    if inside.is_absolute() or ".." in inside.parts:
         raise _bad(path, line, f"{file} is outside of the data set's folder")
     is_fake = label.lower() != REAL
     named = label if label.lower() not in (REAL, FAKE) else ""
     return Item(
         file=file,
-        path=found,
+        path=path.parent / inside,
         is_fake=is_fake,
         source=cell("source"),
         generator=(cell("generator") or named) if is_fake else "",
