@@ -21,7 +21,7 @@ def sound(rng: np.random.Generator, *, seconds: float) -> Floats:
         bend = 1 + 0.01 * np.sin(t * rng.uniform(1.0, 5.0))
         mix += rng.uniform(0.1, 1.0) * np.sin(2 * np.pi * hz * t * bend)
     mix *= 0.3 + np.abs(np.sin(t * rng.uniform(2.0, 9.0)))
-    return mix / np.abs(mix).max() * rng.uniform(0.2, 0.9)
+    return np.asarray(mix / np.abs(mix).max() * rng.uniform(0.2, 0.9), dtype=np.float64)
 
 
 def write(path: Path, samples: Floats, *, sample_rate: int = SAMPLE_RATE) -> None:
