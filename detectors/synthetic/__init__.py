@@ -25,6 +25,7 @@ import numpy.typing as npt
 from detectors import features
 from detectors.base import Interval, Waveform
 from detectors.errors import DetectorError
+from detectors.synthetic.finding import SynthesisVerdict, SyntheticFinding
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,27 +38,6 @@ LEAST_SAMPLE_RATE: Final = 22_050
 NEIGHBORS: Final = 5
 UNDECIDED: Final = 0.5
 """Probability reported with every abstention."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyntheticFinding:
-    """What the classifier says about a file.
-
-    Attributes:
-        probability: That the generator shipped here made it, at even odds, in [0, 1];
-            ``UNDECIDED`` if it abstained.
-        abstained: Whether the file is outside what the classifier knows.
-        reason: Why it abstained, empty if it did not.
-        segments: Four-second windows with their own probability; one window decides
-            little, the file's probability rests on all of them.
-        model_id: Name and hash of the weights that answered.
-    """
-
-    probability: float
-    abstained: bool
-    reason: str
-    segments: tuple[Interval, ...]
-    model_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,12 +158,20 @@ def judge(waveform: Waveform, sample_rate: int, *, weights: Weights) -> Syntheti
             weights,
             found=found,
         )
+    probability = weights.probability(float(log_odds.mean()))
     return SyntheticFinding(
-        probability=weights.probability(float(log_odds.mean())),
+        probability=probability,
         abstained=False,
         reason="",
         segments=found,
         model_id=weights.model_id,
+        verdict=(
+            SynthesisVerdict.OWN_GENERATOR
+            if probability >= UNDECIDED
+            else SynthesisVerdict.NO_SYNTHESIS_EVIDENCE
+        ),
+        llr=weights.slope * float(log_odds.mean()) + weights.offset,
+        resolution_seconds=features.SEGMENT_SECONDS,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.synthetic.finding import Comb, Peak
-from detectors.synthetic.traces import BIN_HZ, FIRST_BIN, Floats
+from detectors.synthetic.traces import BIN_HZ, FIRST_BIN, LAST_BIN, Floats
 
 DECODERS: Final[tuple[tuple[int, int], ...]] = (
     (256, 22_050),
@@ -81,6 +81,22 @@ def measure_all(
     )
     z = (excess - others.mean(axis=0)) / np.maximum(others.std(axis=0), 1e-6)
     return z, excess
+
+
+def template(spacing_hz: float) -> npt.NDArray[np.float64]:
+    """Give the weights that turn a residual into the excess of a comb over other spacings.
+
+    Returns:
+        Shape (residual,); they sum to 0.
+    """
+    out = np.zeros(LAST_BIN - FIRST_BIN)
+    lines = _bins(spacing_hz)
+    np.add.at(out, lines, 1.0 / len(lines))
+    decoys = _decoys(spacing_hz)
+    for other in decoys:
+        lines = _bins(other)
+        np.add.at(out, lines, -1.0 / (len(lines) * len(decoys)))
+    return out
 
 
 def known(residual: Floats) -> tuple[Comb, ...]:
