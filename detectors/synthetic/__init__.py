@@ -27,6 +27,16 @@ from detectors.base import Interval, Waveform
 from detectors.errors import DetectorError
 from detectors.synthetic.finding import SynthesisVerdict, SyntheticFinding
 
+__all__ = [
+    "SynthesisVerdict",
+    "SyntheticFinding",
+    "Weights",
+    "classify",
+    "judge",
+    "parse",
+    "shipped",
+]
+
 Floats = npt.NDArray[np.float64]
 
 WEIGHTS: Final = "own-music.safetensors"
