@@ -40,6 +40,7 @@ DOORS = {
         "safegen/training/vocoders.py",
     ),
     "transformers": (
+        "detectors/synthetic/plugins.py",
         "safegen/generation/transformers_models.py",
         "safegen/evaluation/attacks/encodec.py",
     ),
