@@ -13,7 +13,7 @@ from safegen.errors import InputError
 if TYPE_CHECKING:
     from safegen.training.loop import Progress
 
-RECIPES = ("codec", "text-plan", "flow", "manifest", "synthetic")
+RECIPES = ("codec", "text-plan", "flow", "manifest", "synthetic", "generic")
 
 
 @click.command()
@@ -29,6 +29,11 @@ RECIPES = ("codec", "text-plan", "flow", "manifest", "synthetic")
     "--assets",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder with the training soundfont (safegen eval assets).",
+)
+@click.option(
+    "--corpus",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of real and synthetic speech the generic classifier learns from.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps of the whole run.")
 @click.option(
@@ -53,6 +58,7 @@ def train(
     recipe: str,
     folder: Path,
     assets: Path | None,
+    corpus: Path | None,
     steps: int | None,
     items: int,
     count: int,
@@ -62,6 +68,8 @@ def train(
     format_: str,
 ) -> None:
     """Run RECIPE: codec, then text-plan, then flow, then manifest, then synthetic.
+
+    generic needs none of the others.
 
     Stop it at any time; the next call continues from the last checkpoint and computes
     the same losses as a run that was never stopped. Each finished run leaves float16
@@ -91,6 +99,10 @@ def train(
     if recipe == "synthetic":
         trained = _synthetic(run, assets, count, hidden=hidden)
         emit(trained, f"{trained['file']}\nsha256 {trained['sha256']}", format_)
+        return
+    if recipe == "generic":
+        learned = _generic(run, corpus, steps, batch, hidden=hidden)
+        emit(learned, f"{learned['file']}\nsha256 {learned['sha256']}", format_)
         return
     if recipe in ("codec", "flow"):
         _render(folder, assets, items, hidden=hidden)
@@ -216,6 +228,41 @@ def _synthetic(
         "auc_cross_validated": round(report.evidence, 5),
         "auc_trivial_probe": round(report.trivial, 5),
         **{f"rows_{kind}": n for kind, n in report.rows.items()},
+    }
+
+
+def _generic(
+    run: Path, corpus: Path | None, steps: int | None, batch: int | None, *, hidden: bool
+) -> dict[str, str | float]:
+    """Train the networks that say "synthetic" whoever the generator."""
+    from safegen.audio import sha256_file
+    from safegen.training import generic
+
+    if corpus is None:
+        raise InputError(
+            "the generic classifier learns from a corpus and there is none",
+            remedy="Name a folder that `safegen.training.corpora.write` has filled with --corpus.",
+        )
+
+    def note(text: str) -> None:
+        if not hidden:
+            click.echo(text, err=True)
+
+    path = run / "generic.safetensors"
+    made = generic.make(
+        corpus,
+        folder=run,
+        steps=steps or generic.STEPS,
+        batch=batch or generic.BATCH,
+        note=note,
+    )
+    path.write_bytes(made.weights)
+    return {
+        "recipe": "generic",
+        "file": str(path),
+        "sha256": sha256_file(path),
+        "auc_left_out": made.auc,
+        "auc_trivial_probe": made.auc_trivial,
     }
 
 
