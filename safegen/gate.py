@@ -35,12 +35,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors import chromaprint, synthetic
+from detectors import chromaprint
 from detectors.audioseal import AudioSeal, message
 from detectors.base import WatermarkFinding
 from detectors.composition import NotComparableError
 from detectors.memorization import MemorizationFinding
-from detectors.synthetic import SyntheticFinding
+from detectors.synthetic.finding import SyntheticFinding
 from registry import catalog, schema
 from registry.catalog import NewFingerprint
 from registry.releases import NewOutput
@@ -74,6 +74,7 @@ from safegen.recording import (
     payload_hex,
     row,
 )
+from safegen.synthesis import classifier_of
 
 MAX_PROMPT_CHARACTERS: Final = 4000
 
@@ -106,6 +107,7 @@ class Gate:
         keys: KeyStore,
         judge: Policy,
         quarantine: Path,
+        classify: Callable[[Audio], SyntheticFinding],
         second: AudioSeal | None = None,
         inflation: float | None = None,
         index_folder: Path | None = None,
@@ -116,6 +118,7 @@ class Gate:
         self._commitment_key = keys.commitment_key()
         self._policy = judge
         self._quarantine = quarantine
+        self._classify = classify
         self._second = second
         self._inflation = inflation
         self._scan = scan
@@ -162,6 +165,7 @@ class Gate:
             keys=keys,
             judge=policy.load(policy_name, config.policies),
             quarantine=config.quarantine,
+            classify=classifier_of(config),
             second=second_mark.from_home(config),
             inflation=watermark.inflation_of(config),
             index_folder=config.index,
@@ -442,7 +446,7 @@ class Gate:
         return policy.judge_memorization(self._policy, case.memorization)
 
     def _listen_synthetic(self, case: _Case, audio: Audio) -> CheckResult:
-        case.synthetic = synthetic.classify(audio.waveform, audio.sample_rate)
+        case.synthetic = self._classify(audio)
         # The mark is still to come; the file's read-back settles this (step 8).
         return self._judge_synthetic(case, marked=None)
 
@@ -542,6 +546,7 @@ class Gate:
             memorization=case.memorization,
             scan=self._scan,
             compositions=case.compositions,
+            synthetic=case.synthetic,
         )
 
     def _refuse(self, case: _Case, judgement: Judgement, *, audio: Audio | None) -> Release:

@@ -122,12 +122,13 @@ def open_ears(config: Config, *, scan: Scan) -> Ears:
         SafegenError: If the keys are missing.
         RegistryError: If the database is missing or out of date.
     """
-    from detectors import decoder_mark, synthetic
+    from detectors import decoder_mark
     from registry import schema
     from safegen import watermark
     from safegen.matching import CatalogMatcher
     from safegen.provenance import c2pa
     from safegen.provenance.keys import KeyStore
+    from safegen.synthesis import classifier_of
 
     keys = KeyStore(config.keys)
     mark_keys = keys.watermark_keys()
@@ -137,7 +138,7 @@ def open_ears(config: Config, *, scan: Scan) -> Ears:
     return Ears(
         match=lambda prints: matcher.match_prints(prints, deep=scan is Scan.DEEP),
         compare_notes=lambda prints: matcher.compositions_prints(prints, deep=scan is Scan.DEEP),
-        classify=lambda audio: synthetic.classify(audio.waveform, audio.sample_rate),
+        classify=classifier_of(config),
         detect=lambda audio: watermark.detect(audio, keys=mark_keys, inflation=inflation),
         hear_root=lambda audio: decoder_mark.hear(audio.waveform, audio.sample_rate),
         read_manifest=lambda path: c2pa.read(path, trust_anchors=anchors),

@@ -16,6 +16,7 @@ import numpy as np
 from detectors.base import Match, WatermarkFinding
 from detectors.composition import CompositionMatch
 from detectors.memorization import MemorizationFinding
+from detectors.synthetic.finding import SyntheticFinding
 from registry.catalog import NewFingerprint
 from registry.releases import CheckRow, MatchRow, NewModel, NewOutput
 from safegen import watermark
@@ -23,6 +24,7 @@ from safegen.generation.base import ModelFacts
 from safegen.kept import others_of, plain_of
 from safegen.matching import Scan
 from safegen.policy import CheckResult, Decision, Policy
+from safegen.synthesis import origin_of, summary_json
 
 WATERMARK_ALGORITHM: Final = "safegen-keyed-spread-spectrum-2"
 UNLOGGED: Final = -1
@@ -239,6 +241,7 @@ class Judgement:
         memorization: None if it was not examined.
         scan: How the matches were looked for.
         compositions: Hints at works whose notes are played; no evidence of copying.
+        synthetic: What the classifier heard before the mark; None if it gave no answer.
     """
 
     policy: Policy
@@ -248,6 +251,7 @@ class Judgement:
     memorization: MemorizationFinding | None
     scan: Scan = Scan.PLAIN
     compositions: tuple[LicensedComposition, ...] = ()
+    synthetic: SyntheticFinding | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +307,7 @@ class Release:
             "matches": [match.to_json() for match in self.judgement.matches],
             "compositions": hints_json(self.judgement.compositions),
             "memorization": memorization_json(self.judgement.memorization),
+            "synthetic": _synthetic_json(self.judgement, self.finished),
             "log": {"index": self.position, "tree_size": self.tree_size},
             "timings_ms": {name: round(ms, 1) for name, ms in self.timings_ms.items()},
         }
@@ -358,6 +363,7 @@ def body(
         "matches": [match.to_json() for match in judgement.matches[:MAX_MATCHES]],
         "compositions": hints_json(judgement.compositions),
         "memorization": memorization_json(judgement.memorization),
+        "synthetic": _synthetic_json(judgement, finished),
         "output": None if finished is None else _output(finished),
     }
 
@@ -441,6 +447,12 @@ def memorization_json(finding: MemorizationFinding | None) -> dict[str, Any]:
         "score": round(finding.score, 4),
         "nearest_item": finding.nearest_item,
     }
+
+
+def _synthetic_json(judgement: Judgement, finished: Finished | None) -> dict[str, Any]:
+    """Say who made the output, as whoever hears the file later would be told."""
+    mark = finished.mark if finished else None
+    return summary_json(judgement.synthetic, origin_of(judgement.synthetic, mark=mark))
 
 
 def now() -> datetime:

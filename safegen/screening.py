@@ -11,7 +11,6 @@ The record never holds the upload's file name, which belongs to whoever uploaded
 the SHA-256 says which file it was.
 """
 
-import math
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,11 +49,11 @@ from safegen.recording import (
     intervals_json,
     mark_json,
 )
+from safegen.synthesis import Origin, origin_of, synthesis_json
 
 if TYPE_CHECKING:
     from detectors.base import WatermarkFinding
     from detectors.decoder_mark import DecoderMarkFinding
-    from detectors.synthetic import SyntheticFinding
     from safegen.provenance.c2pa import C2paFinding
 
 _MAX_REASONS: Final = 32
@@ -298,7 +297,7 @@ def _body(
             }
             for reason in decision.reasons[:_MAX_REASONS]
         ],
-        "synthetic": _synthetic_json(findings.synthetic if findings else None),
+        "synthetic": synthesis_json(findings.synthetic if findings else None, _origin(heard)),
         "watermark": _watermark_json(findings.watermark if findings else None),
         "decoder_mark": _decoder_mark_json(findings.decoder_mark if findings else None),
         "scan": heard.scan.to_json() if findings else None,
@@ -308,16 +307,14 @@ def _body(
     }
 
 
-def _synthetic_json(finding: "SyntheticFinding | None") -> dict[str, Any]:
-    if finding is None or not math.isfinite(finding.probability):
-        return {"probability": None, "abstained": None, "reason": "", "model": "", "segments": []}
-    return {
-        "probability": round(finding.probability, 4),
-        "abstained": finding.abstained,
-        "reason": finding.reason,
-        "model": finding.model_id,
-        "segments": intervals_json(finding.segments[:_MAX_SEGMENTS]),
-    }
+def _origin(heard: Heard) -> Origin:
+    """Say who made an upload; nothing is looked up, so a mark is taken at its word."""
+    found = heard.findings
+    if found is None:
+        return Origin()
+    return origin_of(
+        found.synthetic, mark=found.watermark, root=found.decoder_mark, manifest=found.c2pa
+    )
 
 
 def _watermark_json(finding: "WatermarkFinding | None") -> dict[str, Any]:

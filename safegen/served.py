@@ -164,7 +164,8 @@ def judged_of(body: Mapping[str, Any]) -> Judged:
         llr=_number(found.get("llr")),
         distance=_number(found.get("distance")) or None,
         is_outside=bool(outside) if isinstance(outside, str | bool) else None,
-        verdict=str(found.get("verdict") or ""),
+        # What is known from a mark says nothing about how the classifier hears.
+        verdict=str(found.get("classifier_verdict") or found.get("verdict") or ""),
         upload=str(body.get("verdict") or ""),
         is_marked=mark.get("detected") is True
         or "trainedalgorithmic" in str(manifest.get("source_type", "")).lower(),

@@ -40,7 +40,7 @@ FIELDS = {
     ("R12", "unlicensed quotation"): "screening.on_unlicensed_match",
     ("R13", "flagged from"): "screening.flag_probability",
     ("R13", "clear below"): "screening.clear_probability",
-    ("R13", "high score"): "screening.on_synthetic",
+    ("R13", "synthetic verdict"): "screening.on_synthetic",
     ("R13", "classifier abstains"): "screening.on_abstained",
     ("R14", "our watermark"): "screening.on_watermark",
     ("R15", "manifest declares a trained model"): "screening.on_c2pa_synthetic",

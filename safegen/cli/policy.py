@@ -173,7 +173,7 @@ def _consequence(policy: "Policy", rule: str) -> str:
     texts = {
         "R4": f"{limits} without a license: {catalog.on_fail}; with one: {catalog.on_licensed}",
         "R5": f"agreement above {agreement:g}: {policy.memorization.on_fail}",
-        "R6": f"probability below {policy.synthetic.min_probability:g}"
+        "R6": f"no synthetic verdict, or probability below {policy.synthetic.min_probability:g}"
         + (" and no watermark" if policy.synthetic.accept_mark else "")
         + f": {policy.synthetic.on_fail}",
         "R8": f"not {' or '.join(policy.c2pa.states)}: {policy.on_fail('R8')}",
@@ -182,9 +182,10 @@ def _consequence(policy: "Policy", rule: str) -> str:
         f"missing: {policy.defaults.missing}",
         "R11": "no record, no file",
         "R12": f"{limits} without a license: {screening.on_unlicensed_match}",
-        "R13": f"from {screening.flag_probability:g}: {screening.on_synthetic}; "
+        "R13": "synthetic verdict with a probability "
+        f"from {screening.flag_probability:g}: {screening.on_synthetic}; "
         f"below {screening.clear_probability:g}: clear; between: inconclusive; "
-        f"abstained: {screening.on_abstained}",
+        f"inconclusive verdict: {screening.on_abstained}; no evidence: clear",
         "R14": f"found: {screening.on_watermark}",
         "R15": f"declares a trained model: {screening.on_c2pa_synthetic}; "
         f"does not validate: {screening.on_c2pa_invalid}",

@@ -21,6 +21,7 @@ from safegen.policy.judges import (
     judge_watermark,
     p_text,
     quoted_seconds,
+    verdict_text,
 )
 from safegen.policy.model import Action, CheckResult, Outcome, Policy
 from safegen.policy.rules import (
@@ -89,4 +90,5 @@ __all__ = [
     "rules_of",
     "text_of",
     "undecodable",
+    "verdict_text",
 ]

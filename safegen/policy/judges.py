@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from detectors.base import Match
 from detectors.presence import AudioSealFinding, agreement_p
+from detectors.synthetic.finding import SynthesisVerdict
 from safegen.policy.model import CheckResult, Outcome, Policy
 from safegen.policy.prompts import named_in, voice_clone_request
 from safegen.policy.rules import COMPOSITION, SECOND_MARK
@@ -50,11 +51,31 @@ class MemorizationFinding(Protocol):
 
 
 class SyntheticFinding(Protocol):
-    """What is judged about the synthetic score."""
+    """What is judged about the classifier's answer."""
+
+    @property
+    def verdict(self) -> SynthesisVerdict:
+        """The answer."""
+
+    @property
+    def generator(self) -> str:
+        """The one that the verdict names, "" if none."""
+
+    @property
+    def llr(self) -> float:
+        """Natural logarithm of the likelihood ratio, synthetic against real."""
+
+    @property
+    def p_value(self) -> float:
+        """Share of real calibration sound that looks as synthetic."""
 
     @property
     def probability(self) -> float:
-        """In [0, 1]."""
+        """That it is synthetic, at ``prior``, in [0, 1]."""
+
+    @property
+    def prior(self) -> float:
+        """Share of synthetic sound that the probability assumes."""
 
     @property
     def abstained(self) -> bool:
@@ -343,6 +364,39 @@ def judge_memorization(policy: Policy, finding: MemorizationFinding | None) -> C
     )
 
 
+SYNTHETIC: Final = (
+    SynthesisVerdict.OWN_GENERATOR,
+    SynthesisVerdict.KNOWN_GENERATOR,
+    SynthesisVerdict.SYNTHETIC_LIKELY,
+)
+"""The verdicts that say a machine made it."""
+
+
+def is_undecided(finding: SyntheticFinding) -> bool:
+    """Whether the classifier gave no answer."""
+    return finding.abstained or finding.verdict is SynthesisVerdict.INCONCLUSIVE
+
+
+def verdict_text(verdict: SynthesisVerdict, generator: str) -> str:
+    """Write a verdict for people; none of them says that people made a sound."""
+    return {
+        SynthesisVerdict.OWN_GENERATOR: f"sounds like {generator or 'safegen'} (own generator)",
+        SynthesisVerdict.KNOWN_GENERATOR: f"sounds like {generator} (known generator)",
+        SynthesisVerdict.SYNTHETIC_LIKELY: "sounds synthetic, by no generator that is known here",
+        SynthesisVerdict.INCONCLUSIVE: "inconclusive",
+        SynthesisVerdict.NO_SYNTHESIS_EVIDENCE: "no evidence of synthesis was heard",
+    }[verdict]
+
+
+def heard_text(finding: SyntheticFinding) -> str:
+    """Write what the classifier heard and how sure it is, in one sentence for people."""
+    return (
+        f"{verdict_text(finding.verdict, finding.generator)}: "
+        f"log likelihood ratio {finding.llr:.1f}, p {p_text(finding.p_value)}, "
+        f"synthetic probability {finding.probability:.2f} at a prior of {finding.prior:g}"
+    )
+
+
 def judge_synthetic(
     policy: Policy, finding: SyntheticFinding, *, marked: bool | None = None
 ) -> CheckResult:
@@ -355,26 +409,31 @@ def judge_synthetic(
             there is none yet: R7, which every release must pass, then answers for it.
     """
     rules = policy.synthetic
-    recognized = finding.probability >= rules.min_probability and not finding.abstained
+    abstained = is_undecided(finding)
+    recognized = (
+        finding.verdict in SYNTHETIC
+        and finding.probability >= rules.min_probability
+        and not abstained
+    )
     by_mark = rules.accept_mark and marked is not False
-    if finding.abstained:
+    if abstained:
         said = f"the classifier abstained ({finding.reason or 'no reason given'})"
     else:
-        said = f"synthetic probability {finding.probability:.2f}, limit {rules.min_probability:g}"
+        said = f"{heard_text(finding)}, limit {rules.min_probability:g}"
     if recognized:
         detail = said
     elif by_mark:
         detail = f"{said}; recognizable by its watermark"
     else:
         detail = f"{said}; the watermark {'may not answer' if marked else 'is not there'} instead"
-    denied = not recognized and not finding.abstained
+    denied = not recognized and not abstained
     return CheckResult(
         name="synthetic",
         outcome=Outcome.PASS if recognized or by_mark else Outcome.FAIL,
         score=finding.probability,
         threshold=rules.min_probability,
         detail=detail,
-        evidence={"abstained": finding.abstained, "recognized": recognized},
+        evidence={"abstained": abstained, "recognized": recognized},
         obligations=(f"{said}: recognizable by its watermark only",) if by_mark and denied else (),
     )
 

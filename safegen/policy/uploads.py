@@ -1,7 +1,7 @@
 """What is an upload to a platform: clear, inconclusive or flagged?
 
-The same numbers as for releases, read from the other side: here a high synthetic
-score flags, and abstaining is an answer. The worst rule wins. ``CLEAR`` means that
+The same numbers as for releases, read from the other side: here a synthetic verdict
+flags, and abstaining is an answer. The worst rule wins. ``CLEAR`` means that
 nothing was found, never that a human made it.
 """
 
@@ -13,12 +13,15 @@ from typing import Protocol
 
 from detectors.base import Match
 from safegen.policy.judges import (
+    SYNTHETIC,
     CompositionMatch,
     SyntheticFinding,
     WatermarkFinding,
     counted_matches,
+    heard_text,
     hint,
     hinted_works,
+    is_undecided,
     p_text,
 )
 from safegen.policy.judges import quoted_seconds as _quoted_seconds
@@ -198,22 +201,20 @@ def _synthetic(policy: Policy, finding: SyntheticFinding | None) -> Iterator[Upl
     rules = policy.screening
     if finding is None:
         return
-    if finding.abstained:
-        why = finding.reason or "no reason given"
-        yield _reason(
-            "R13",
-            Verdict(rules.on_abstained),
-            f"the classifier abstained ({why}), no limit applies",
-        )
-        return
-    score = f"synthetic probability {finding.probability:.2f}"
     if not math.isfinite(finding.probability):
-        yield _reason("R16", Verdict.INCONCLUSIVE, f"{score} is not a number")
+        problem = f"synthetic probability {finding.probability:.2f} is not a number"
+        yield _reason("R16", Verdict.INCONCLUSIVE, problem)
+    elif is_undecided(finding):
+        why = finding.reason or "no reason given"
+        problem = f"the classifier abstained ({why}), no limit applies"
+        yield _reason("R13", Verdict(rules.on_abstained), problem)
+    elif finding.verdict not in SYNTHETIC:
+        return
     elif finding.probability >= rules.flag_probability:
-        problem = f"{score}, flagged from {rules.flag_probability:g}"
+        problem = f"{heard_text(finding)}, flagged from {rules.flag_probability:g}"
         yield _reason("R13", Verdict(rules.on_synthetic), problem)
     elif finding.probability >= rules.clear_probability and rules.on_synthetic != "clear":
-        problem = f"{score}, clear below {rules.clear_probability:g}"
+        problem = f"{heard_text(finding)}, clear below {rules.clear_probability:g}"
         yield _reason("R13", Verdict.INCONCLUSIVE, problem)
 
 

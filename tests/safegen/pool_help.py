@@ -5,7 +5,7 @@ from pathlib import Path
 
 from detectors.base import WatermarkFinding
 from detectors.decoder_mark import DecoderMarkFinding
-from detectors.synthetic import SyntheticFinding
+from detectors.synthetic.finding import SynthesisVerdict, SyntheticFinding
 from safegen.config import Config
 from safegen.listening import Ears
 from safegen.provenance.c2pa import C2paFinding
@@ -35,7 +35,12 @@ def deadly_ears(config: Config) -> Ears:
         detected=False, p_value=1.0, score=0.0, speed=1.0, semitones=0.0, intervals=()
     )
     unknown = SyntheticFinding(
-        probability=0.1, abstained=False, reason="", segments=(), model_id="test"
+        probability=0.1,
+        abstained=False,
+        reason="",
+        segments=(),
+        model_id="test",
+        verdict=SynthesisVerdict.NO_SYNTHESIS_EVIDENCE,
     )
     return Ears(
         match=lambda _: (),

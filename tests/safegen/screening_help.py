@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from detectors import decoder_mark
-from detectors.synthetic import SyntheticFinding
+from detectors.synthetic.finding import SynthesisVerdict, SyntheticFinding
 from registry import catalog, schema
 from registry.catalog import NewRight, NewWork
 from registry.licensing import NewLicense
@@ -69,7 +69,12 @@ def add_work(
 def quiet_classifier(audio: Audio) -> SyntheticFinding:
     """Know nothing: what every upload gets unless a test says otherwise."""
     return SyntheticFinding(
-        probability=0.1, abstained=False, reason="", segments=(), model_id="test"
+        probability=0.1,
+        abstained=False,
+        reason="",
+        segments=(),
+        model_id="test",
+        verdict=SynthesisVerdict.NO_SYNTHESIS_EVIDENCE,
     )
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from detectors.base import Match
+from detectors.synthetic.finding import SynthesisVerdict
 from safegen.errors import InputError
 from safegen.policy import (
     CHECK_NAMES,
@@ -52,6 +53,11 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Heard:
+    verdict: SynthesisVerdict = SynthesisVerdict.KNOWN_GENERATOR
+    generator: str = "hifigan"
+    llr: float = 5.2
+    p_value: float = 0.001
+    prior: float = 0.5
     probability: float = 0.9
     abstained: bool = False
     reason: str = ""
@@ -520,6 +526,33 @@ def test_an_output_must_be_recognizable(
 
     assert found.outcome is outcome
     assert len(found.obligations) == labels
+
+
+def test_a_recognized_output_is_told_with_generator_and_figures() -> None:
+    found = judge_synthetic(STRICT, Heard(), marked=None)
+
+    assert found.detail == (
+        "sounds like hifigan (known generator): log likelihood ratio 5.2, p = 1.0e-03, "
+        "synthetic probability 0.90 at a prior of 0.5, limit 0.5"
+    )
+
+
+def test_no_evidence_of_synthesis_recognizes_nothing_however_high_the_probability() -> None:
+    finding = Heard(verdict=SynthesisVerdict.NO_SYNTHESIS_EVIDENCE, probability=0.6)
+
+    found = judge_synthetic(STRICT, finding, marked=True)
+
+    assert found.outcome is Outcome.PASS
+    assert found.obligations[0].startswith("no evidence of synthesis was heard")
+
+
+def test_an_inconclusive_verdict_is_an_abstention() -> None:
+    finding = Heard(verdict=SynthesisVerdict.INCONCLUSIVE, reason="the evidence is weak")
+
+    found = judge_synthetic(STRICT, finding, marked=False)
+
+    assert found.outcome is Outcome.FAIL
+    assert "abstained (the evidence is weak)" in found.detail
 
 
 def test_a_policy_may_insist_on_the_classifier() -> None:

@@ -19,7 +19,7 @@ from detectors.chromaprint import Pcm
 from detectors.constellations import Query
 from detectors.decoder_mark import DecoderMarkFinding
 from detectors.errors import DetectorError
-from detectors.synthetic import SyntheticFinding
+from detectors.synthetic.finding import SynthesisVerdict, SyntheticFinding
 from registry import log as log_rows
 from registry import releases
 from registry.session import Database
@@ -99,6 +99,7 @@ def with_classifier(ears: Ears, probability: float, *, abstained: bool = False) 
         reason="speech" if abstained else "",
         segments=(Interval(start_seconds=0.0, end_seconds=4.0, score=0.9),),
         model_id="test",
+        verdict=SynthesisVerdict.INCONCLUSIVE if abstained else SynthesisVerdict.SYNTHETIC_LIKELY,
     )
     return replace(ears, classify=lambda _: finding)
 
@@ -199,6 +200,36 @@ def test_the_synthetic_score_is_judged_by_the_policy(
     found = case.screen(path, ears=with_classifier(case.ears, probability), policy=policy)[0]
 
     assert found.verdict.value == verdict
+
+
+@pytest.mark.parametrize("policy", ["strict", "standard", "permissive"])
+def test_a_verdict_that_finds_nothing_is_never_held_against_an_upload(policy: str) -> None:
+    finding = replace(
+        quiet_classifier(tones(1, seconds=1)),
+        verdict=SynthesisVerdict.NO_SYNTHESIS_EVIDENCE,
+        probability=0.99,
+    )
+
+    assert judge_upload(load(policy), silent(synthetic=finding), ()).verdict is Verdict.CLEAR
+
+
+def test_the_reason_names_the_generator_and_how_sure_it_is() -> None:
+    finding = replace(
+        quiet_classifier(tones(1, seconds=1)),
+        verdict=SynthesisVerdict.KNOWN_GENERATOR,
+        generator="hifigan",
+        probability=0.99,
+        llr=5.2,
+        p_value=0.001,
+    )
+
+    reason = judge_upload(STANDARD, silent(synthetic=finding), ()).reasons[0]
+
+    assert (reason.rule, reason.verdict) == ("R13", Verdict.FLAGGED)
+    assert reason.problem == (
+        "sounds like hifigan (known generator): log likelihood ratio 5.2, p = 1.0e-03, "
+        "synthetic probability 0.99 at a prior of 0.5, flagged from 0.9"
+    )
 
 
 @pytest.mark.parametrize(("policy", "verdict"), [("strict", "inconclusive"), ("standard", "clear")])
