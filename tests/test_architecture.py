@@ -19,6 +19,7 @@ DOORS = {
     "cryptography": ("safegen/provenance",),
     "diffusers": ("safegen/generation/diffusers_models.py",),
     "hibari": ("safegen/training/voices.py",),
+    "huggingface_hub": ("safegen/plugins.py",),
     "jinja2": ("safegen/pages.py",),
     "onnxruntime": ("safegen/training/optional.py",),
     "pesq": ("safegen/evaluation/quality.py",),

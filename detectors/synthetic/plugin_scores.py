@@ -81,18 +81,22 @@ class Scores:
     def calibration(self, *, speech: bool) -> Calibration | None:
         """Make yardsticks for speech or music; None if there are too few sounds of it.
 
-        A length is left out if too few files reach it, also if only the synthetic ones do
-        not: a yardstick without them would measure something else than its neighbors.
+        A few synthetic sounds are not used. A length is left out if too few files reach it,
+        also if only the synthetic ones do not: a yardstick without them would measure
+        something else than its neighbors.
         """
         of_kind = [sound for sound in self.sounds if sound.speech == speech]
-        has_synthetic = any(sound.synthetic for sound in of_kind)
+        shortest = scores_at(of_kind, min(lengths()), synthetic=True)
+        has_synthetic = len(shortest) >= LEAST_SYNTHETIC
         yardsticks = []
         for seconds in lengths():
             real, synthetic = (
                 scores_at(of_kind, seconds, synthetic=which) for which in (False, True)
             )
-            if len(real) >= LEAST_REAL and (not has_synthetic or len(synthetic) >= LEAST_SYNTHETIC):
-                yardsticks.append(yardstick(real, synthetic, seconds=seconds))
+            if len(real) < LEAST_REAL or (has_synthetic and len(synthetic) < LEAST_SYNTHETIC):
+                continue
+            used = synthetic if has_synthetic else ()
+            yardsticks.append(yardstick(real, used, seconds=seconds))
         return Calibration(yardsticks=tuple(yardsticks)) if yardsticks else None
 
     def to_bytes(self) -> bytes:
@@ -174,9 +178,7 @@ def model_of(described: Description, folder: Path, calibration: bytes | None) ->
         msg = f"plug-in {described.name} is not calibrated"
         raise DetectorError(msg)
     scores = parse(calibration)
-    if scores.plugin != described.digest:
-        msg = f"the calibration of plug-in {described.name} is of another model or label map"
-        raise DetectorError(msg)
+    refuse_other(described, scores)
     speech, music = (
         scores.calibration(speech=kind == "speech") if kind in described.sounds else None
         for kind in ("speech", "music")
@@ -192,6 +194,17 @@ def model_of(described: Description, folder: Path, calibration: bytes | None) ->
         model_id=f"{described.name}-{described.digest[:12]}",
         calibration_id=hashlib.sha256(calibration).hexdigest(),
     )
+
+
+def refuse_other(described: Description, scores: Scores) -> None:
+    """Refuse a calibration that was made before a plug-in was changed.
+
+    Raises:
+        DetectorError: If it is one.
+    """
+    if scores.plugin != described.digest:
+        msg = f"the calibration of plug-in {described.name} is of another model or label map"
+        raise DetectorError(msg)
 
 
 def sources(sounds: Sequence[Sound], *, synthetic: bool) -> int:

@@ -305,6 +305,21 @@ def open_model(described: Description, folder: Path) -> Logits:
     return logits
 
 
+def labels(folder: Path) -> list[str]:
+    """Read the labels of a ``transformers`` model from its settings, in the order of outputs.
+
+    Raises:
+        DetectorError: If they cannot be read.
+    """
+    from transformers import AutoConfig
+
+    with _explained(folder.name):
+        settings: Any = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        return [str(settings.id2label[n]) for n in sorted(settings.id2label)]
+
+
 def _log_odds(outputs: Floats, synthetic: Sequence[int], real: Sequence[int]) -> Floats:
     """Subtract the logits of the two sides; shape (n, outputs) to (n,). An empty side is 0."""
     sides = [
