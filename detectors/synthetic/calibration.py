@@ -55,11 +55,14 @@ class Yardstick:
 
     def llr(self, score: float) -> float:
         """Say how much likelier the score is for synthetic than for real sound, as ln."""
-        if self.slope <= 0.0:
-            p = self.p_value(score)
-            bound = -math.log(-math.e * p * math.log(p)) if p < 1 / math.e else 0.0
-            return min(bound, self.limit)
-        return float(np.clip(self.slope * score + self.offset, -self.limit, self.limit))
+        return float(np.clip(self.evidence(score), -self.limit, self.limit))
+
+    def evidence(self, score: float) -> float:
+        """Give the ratio before it is cut at ``limit``: to rank by, not to believe."""
+        if self.slope > 0.0:
+            return self.slope * score + self.offset
+        p = self.p_value(score)
+        return -math.log(-math.e * p * math.log(p)) if p < 1 / math.e else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,50 @@ class Calibration:
         """Choose the longest yardstick that a sound of ``seconds`` reaches, else the shortest."""
         reached = [y for y in self.yardsticks if y.seconds <= seconds + 1e-6]
         return reached[-1] if reached else self.yardsticks[0]
+
+
+def to_json(calibration: Calibration) -> list[dict[str, object]]:
+    """Put a calibration into words; ``of_json`` reads it back."""
+    return [
+        {
+            "seconds": y.seconds,
+            "slope": y.slope,
+            "offset": y.offset,
+            "limit": y.limit,
+            "real": [round(float(score), 5) for score in y.real],
+        }
+        for y in calibration.yardsticks
+    ]
+
+
+def of_json(rows: object) -> Calibration:
+    """Read what ``to_json`` wrote; it may come from a file that somebody changed.
+
+    Raises:
+        DetectorError: If it is not a calibration.
+    """
+    try:
+        if not isinstance(rows, list) or not rows:
+            msg = "it lists no yardsticks"
+            raise TypeError(msg)
+        made = [
+            Yardstick(
+                seconds=float(row["seconds"]),
+                real=np.sort(np.asarray(row["real"], dtype=np.float64)),
+                slope=float(row["slope"]),
+                offset=float(row["offset"]),
+                limit=float(row["limit"]),
+            )
+            for row in rows
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"not a calibration: {error}"
+        raise DetectorError(msg) from error
+    numbers = np.concatenate([[y.seconds, y.slope, y.offset, y.limit, *y.real] for y in made])
+    if not np.isfinite(numbers).all() or any(len(y.real) < LEAST_REAL for y in made):
+        msg = f"not a calibration: scores are missing (at least {LEAST_REAL}) or not finite"
+        raise DetectorError(msg)
+    return Calibration(yardsticks=tuple(sorted(made, key=lambda y: y.seconds)))
 
 
 def yardstick(

@@ -69,6 +69,7 @@ class HeadAnswer:
         own: Whether it is a generator that ships with the project.
         score: Log-odds of its head, uncalibrated.
         llr: Natural logarithm of the likelihood ratio, this generator against real sound.
+        evidence: The same before it is cut where the counts of the calibration end.
         p_value: Share of real calibration sound that scores as high, in (0, 1].
         applied: Whether the entry can judge this sound at all.
         reason: Why it cannot, "" if it can.
@@ -79,6 +80,7 @@ class HeadAnswer:
     own: bool
     score: float = 0.0
     llr: float = 0.0
+    evidence: float = 0.0
     p_value: float = 1.0
     applied: bool = True
     reason: str = ""

@@ -132,19 +132,19 @@ class Roster:
                 for entry in self.entries:
                     scores = entry.scores(vectors)
                     at = entry.calibration(speech=speech).at(seconds)
-                    found = [at.llr(float(scores[g].mean())) for g in groups]
+                    found = [at.evidence(float(scores[g].mean())) for g in groups]
                     best = np.maximum(best, found)
                 if len(groups) >= LEAST_GROUPS:
                     yardsticks.append(yardstick(best, seconds=seconds))
             out[speech] = Calibration(yardsticks=tuple(yardsticks))
         return out
 
-    def p_known(self, llr: float, *, speech: bool, seconds: float) -> float:
+    def p_known(self, evidence: float, *, speech: bool, seconds: float) -> float:
         """Say how much real sound finds an entry that fits as well, in (0, 1]."""
         calibration = self._best_on_real[speech]
         if not self.entries or not calibration.yardsticks:
             return 1.0
-        return calibration.at(seconds).p_value(llr)
+        return calibration.at(seconds).p_value(evidence)
 
 
 LENGTHS: Final = (1, 2, 5)
@@ -246,7 +246,9 @@ def judge_windows(
     generic, generic_timeline = _ask_generic(roster, heard, seconds, speech=is_speech)
     best = answers[0] if answers and answers[0].applied else None
     p_known = (
-        roster.p_known(best.llr, speech=is_speech, seconds=seconds) if best is not None else 1.0
+        roster.p_known(best.evidence, speech=is_speech, seconds=seconds)
+        if best is not None
+        else 1.0
     )
     residual = heard.windows.residual.mean(axis=0)
     combs = _combs(residual, roster)
@@ -313,12 +315,12 @@ def _ask_entries(roster: Roster, heard: Heard, seconds: float, *, speech: bool) 
             own=entry.own,
             score=mean,
             llr=whole.llr(mean),
+            evidence=whole.evidence(mean),
             p_value=whole.p_value(mean),
         )
         timeline = np.array([window.llr(float(s)) for s in scores])
         out.append(_Asked(answer=answer, timeline=timeline))
-    # Likelihood ratios are cut where the counts end; the score tells those apart.
-    return sorted(out, key=lambda a: (a.answer.applied, a.answer.llr, a.answer.score), reverse=True)
+    return sorted(out, key=lambda a: (a.answer.applied, a.answer.evidence), reverse=True)
 
 
 def _ask_generic(
@@ -340,6 +342,7 @@ def _ask_generic(
                 own=False,
                 score=mean,
                 llr=whole.llr(mean),
+                evidence=whole.evidence(mean),
                 p_value=whole.p_value(mean),
             )
         )
@@ -358,7 +361,7 @@ def _decide(
     best = next((a for a in answers if a.applied), None)
     if best is not None and p_known <= (OUTSIDE_KNOWN_P if outside else KNOWN_P) and best.llr > 0:
         rival = next((a for a in answers[1:] if a.applied and a.family != best.family), None)
-        if rival is not None and best.llr - rival.llr < MARGIN and best.score <= rival.score:
+        if rival is not None and best.evidence - rival.evidence < MARGIN:
             return SynthesisVerdict.SYNTHETIC_LIKELY, "", ""
         own = SynthesisVerdict.OWN_GENERATOR if best.own else SynthesisVerdict.KNOWN_GENERATOR
         return own, best.name, ""

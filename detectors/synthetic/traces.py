@@ -2,7 +2,7 @@
 
 Four groups of numbers, from the sound below 8 kHz:
 
-* *Residual*: the mean spectrum in decibels minus its own running median. What a voice or
+* *Residual*: the spectrum in decibels minus its own running median, mean of all frames. What a voice or
   a band plays moves about and averages out; what the decoder leaves stands still. A
   strided decoder draws lines here, at multiples of its rate over its stride.
 * *Texture*: how steadily phases turn in time and across frequency, how far partials stand
@@ -158,9 +158,12 @@ def residual(window: Floats) -> Floats:
         window: As for ``trace``.
     """
     power = np.abs(_stft(window, RESIDUAL_FFT, 1024)) ** 2
-    level = (10.0 * np.log10(power + 1e-10)).mean(axis=0)
-    out = level - median_filter(level, _MEDIAN_BINS, mode="nearest")
-    out[level < level.max() + _DEAD_DB] = 0.0
+    level = 10.0 * np.log10(power + 1e-10)
+    # Frame by frame: a loud frame's harmonics must not draw the floor of a quiet one.
+    floors = np.stack([median_filter(frame, _MEDIAN_BINS, mode="nearest") for frame in level])
+    out = (level - floors).mean(axis=0)
+    mean = level.mean(axis=0)
+    out[mean < mean.max() + _DEAD_DB] = 0.0
     return np.asarray(np.clip(out, *RESIDUAL_RANGE_DB)[FIRST_BIN:LAST_BIN], dtype=np.float32)
 
 

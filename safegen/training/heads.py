@@ -3,8 +3,8 @@
     outputs -> histories -> windows -> logistic regression against the real windows that
     ship -> yardsticks from outputs and real sources that it was not fitted on -> entry
 
-The real windows come with the package, so nothing but outputs is needed. A third of the
-sources of the outputs is set aside for the yardsticks; what was measured on them is
+The real windows come with the package, so nothing but outputs is needed. A third of
+the outputs, by source, is set aside for the yardsticks; what was measured on them is
 written into the entry.
 """
 
@@ -22,18 +22,20 @@ from detectors.synthetic import comb
 from detectors.synthetic.calibration import LEAST_SYNTHETIC, Calibration, yardstick
 from detectors.synthetic.entries import Entry
 from detectors.synthetic.judging import LEAST_GROUPS, LENGTHS, grouped
-from detectors.synthetic.reference import Reference, group_weights, nearest
+from detectors.synthetic.reference import Reference, group_weights, heard_by_heads, nearest
 from detectors.synthetic.traces import WINDOW_SECONDS
 from safegen.errors import InputError
 from safegen.training.measured import CLEAN, Table
 
 Floats = npt.NDArray[np.float64]
 
-REGULARIZATION: Final = 0.1
+REGULARIZATION: Final = 0.3
+OTHER_KIND: Final = 0.05
+"""Share of the real windows' weight that goes to the kind of sound the generator does not make."""
 LEAST_SOURCES: Final = 6
 DOMAIN_AXES: Final = 16
 DOMAIN_QUANTILE: Final = 0.98
-_SPEECH_REGULARIZATION: Final = 0.1
+_KIND_REGULARIZATION: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +182,9 @@ def learn_reference(table: Table, *, card: dict[str, object]) -> Reference:
 
     train = table.role == "train"
     speech = table.kind == "speech"
-    raw = np.concatenate([table.windows.residual, table.windows.shape], axis=1).astype(np.float64)
+    raw = np.concatenate(
+        [heard_by_heads(table.windows.residual), table.windows.shape], axis=1, dtype=np.float64
+    )
     domain = table.windows.domain.astype(np.float64)
     mean = domain[train].mean(axis=0)
     values, axes = np.linalg.eigh(np.cov((domain[train] - mean).T))
@@ -196,7 +200,7 @@ def learn_reference(table: Table, *, card: dict[str, object]) -> Reference:
         ]
     )
     scale = domain[train].std(axis=0) + 1e-9
-    kinds = LogisticRegression(C=_SPEECH_REGULARIZATION, max_iter=1000, class_weight="balanced")
+    kinds = LogisticRegression(C=_KIND_REGULARIZATION, max_iter=1000, class_weight="balanced")
     kinds.fit((domain[train] - mean) / scale, speech[train])
     return Reference(
         windows=table.windows,
@@ -231,14 +235,16 @@ def eer(synthetic: Floats | Sequence[float], real: Floats | Sequence[float]) -> 
 def _aside(name: str, outputs: Table) -> npt.NDArray[np.bool_]:
     """Choose the rows that yardsticks are made from."""
     declared = np.asarray(outputs.role == "calibrate")
-    sources = sorted(set(outputs.source.tolist()))
     if not declared.any():
-        if len(sources) < LEAST_SOURCES:
+        # A voice that speaks is one source: then its clips are told apart by their names.
+        unit = outputs.source if len(set(outputs.source.tolist())) > 1 else outputs.name
+        units = sorted(set(unit.tolist()))
+        if len(units) < LEAST_SOURCES:
             raise InputError(
-                f"{name}: {len(sources)} outputs to learn from, at least {LEAST_SOURCES}",
+                f"{name}: {len(units)} outputs to learn from, at least {LEAST_SOURCES}",
                 remedy="Add files; each of 4 seconds or longer.",
             )
-        declared = np.isin(outputs.source, sources[::3])
+        declared = np.isin(unit, units[::3])
     if declared.all():
         raise InputError(f"{name}: every output is set aside, nothing is left to learn from")
     return declared
@@ -248,6 +254,17 @@ def _evenly(groups: npt.NDArray[np.generic]) -> Floats:
     """Weigh rows so that every group counts the same and all together count 1/2."""
     names, which, counts = np.unique(groups, return_inverse=True, return_counts=True)
     return np.asarray(0.5 / (len(names) * counts[which]), dtype=np.float64)
+
+
+def _by_kind(speech: npt.NDArray[np.bool_], made: npt.NDArray[np.str_]) -> Floats:
+    """Weigh real windows by whether the generator makes this kind of sound; they count 1/2."""
+    out = np.zeros(len(speech))
+    for kind in ("speech", "music"):
+        rows = speech == (kind == "speech")
+        share = float(np.mean(made == kind)) * (1.0 - 2 * OTHER_KIND) + OTHER_KIND
+        if rows.any():
+            out[rows] = share / int(rows.sum())
+    return np.asarray(0.5 * out / out.sum(), dtype=np.float64)
 
 
 def _sounds(table: Table) -> npt.NDArray[np.str_]:
