@@ -1,336 +1,512 @@
-"""Is the shipped generator told from recordings, and does the classifier know its limits?
+"""Does the synthetic-audio classifier keep what it promises, and is it silent where it should be?
 
-Nothing measured here took part in training: other prompts, other music packages, other
-scores. Files are judged as ``safegen`` judges them, whole and with abstentions; an
-abstention counts as 0.5 in every area under the curve, so it is never free.
+Everything is judged by the roster that ships, at its own limits, on speakers, sentences and
+tracks that nobody has tuned on (role "held" of a corpus):
 
-* own outputs against recordings: clean, MP3 64k, AAC 64k, marked;
-* what should not be called ours: recordings that are marked or were rebuilt from their
-  magnitudes by Griffin-Lim, and scores played by soundfonts;
-* what it should refuse to judge: speech, sound effects, too short, too quiet;
-* music of another generator (``--ai-music``), which it was never taught to find.
+* known generators: equal error rate of their heads, misses and false alarms, who is taken
+  for whom; by codec and length;
+* unknown ones: each generator without its own entry, and without its family;
+* real sound that is hard: enhanced, marked, pitched, compressed;
+* own outputs and other music; splices and where they are found; what it all costs.
 
-The trivial probe, eight features that prove nothing, is fitted on the training clips and
-judged on the same held-out clips: read every figure beside it.
+Beside the scores stands the probe: what features that prove nothing reach on the same
+sounds. The parts are in ``safegen.evaluation.synthetic_bench``.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import click
-import numpy as np
-import numpy.typing as npt
 
-from detectors import features
-from detectors.synthetic import SyntheticFinding, Weights, judge, parse, shipped
-from safegen.audio import Audio, load, resample, walk
+from detectors.synthetic.judging import Roster
+from safegen.audio import Audio, walk
+from safegen.config import from_environment
 from safegen.errors import InputError
-from safegen.evaluation.assets import speech_files
-from safegen.evaluation.attacks import through_codec
-from safegen.evaluation.generation import read_prompts
-from safegen.evaluation.metrics import wilson
-from safegen.generation.codec import SAMPLE_RATE, LogMel, griffin_lim
-from safegen.generation.soundfont import SoundfontRenderer
-from safegen.training import clips, synthetic
-from safegen.training.outputs import excerpt, generated, requests_for
-from safegen.watermark import embed
+from safegen.evaluation.synthetic_bench import (
+    clips,
+    cost,
+    known,
+    negatives,
+    own,
+    splices,
+    unknown,
+)
+from safegen.evaluation.synthetic_bench.heard import (
+    Clip,
+    Judgement,
+    Piece,
+    judged,
+    listen,
+    with_kept_scores,
+)
+from safegen.evaluation.synthetic_bench.promises import (
+    MUSIC_CODECS,
+    MUSIC_SECONDS,
+    Found,
+    Promise,
+    promises,
+)
+from safegen.training import sources
+from safegen.training.measured import CLEAN, TREATMENTS, Treatment
 
-THRESHOLD: Final = 0.5
-SECONDS: Final = 8.0
-FIRST_SEED: Final = 1
-"""As ``safegen eval memorization``, so that both share their outputs."""
-RENDER_SEEDS: Final = range(8_300_000, 8_400_000)
-HARD: Final = 24
-OUTSIDE: Final = 40
-_QUIET: Final = 10 ** (-70 / 20)
+PARTS: Final = ("known", "unknown", "negatives", "own", "music", "splices", "cost")
+CODECS: Final = (
+    *(CLEAN, "mp3-64k", "aac-64k", "opus-48k", "opus-24k", "opus-12k"),
+    "telephone",
+)
+LENGTHS: Final = (4.0, 10.0, 20.0)
+KINDS: Final = ("speech", "music")
+OWN_MODELS: Final = ("music-flow", "procedural")
+ACE_STEP: Final = "ace-step-1.5"
+_FROM_CORPUS: Final = ("known", "unknown", "negatives", "splices", "cost")
+_FROM_ASSETS: Final = ("own", "music")
+_TIMED: Final = 20
+_EXCERPTS: Final = 3
+"""Of each track of recorded music."""
 
-Floats = npt.NDArray[np.float64]
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """What a run was asked for, and what it has found so far.
+
+    Attributes:
+        asked: Whom to ask.
+        roster: The same; generic models read the scores that were kept.
+        work: Where measurements are kept.
+        parts: What is measured.
+        found: What was measured.
+        row: The output.
+        not_measured: Part, or a kind in it, -> why.
+    """
+
+    asked: Roster
+    roster: Roster
+    work: Path
+    parts: Sequence[str]
+    found: Found = field(default_factory=Found)
+    row: dict[str, object] = field(default_factory=dict)
+    not_measured: dict[str, str] = field(default_factory=dict)
+
+    def heard(
+        self, wanted: Sequence[Clip], treatments: Mapping[str, Treatment], label: str
+    ) -> list[Piece]:
+        """Measure clips after each treatment and draw a bar on stderr."""
+        pieces = listen(wanted, treatments, models=self.asked.generic, folder=self.work / "heard")
+        total = len(wanted) * len(treatments)
+        with click.progressbar(pieces, total, label, file=sys.stderr) as bar:
+            return list(bar)
+
+    def judged(self, pieces: Sequence[Piece], *lengths: float) -> list[Judgement]:
+        """Judge sounds of these lengths."""
+        return [j for s in lengths for j in judged(pieces, seconds=s, roster=self.roster)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """Files of one kind.
+class Asked:
+    """What the command line asks for; as the options say.
 
     Attributes:
-        findings: What the classifier says of each.
-        trivial: Trivial features of the first segment of each file long enough, shape (n, 8).
+        corpus: Of real and synthetic clips.
+        assets: Of recorded music.
+        ai_music: Of another generator.
+        ai_generator: Its name in the registry.
+        outputs: Of shipped models.
+        treatments: What known generators are judged after.
+        each: Clips of every generator.
+        real: Real clips.
+        prompts: Outputs of each shipped model.
+        inserts: Sounds of each generator and length of insert.
+        seed: Of the places of inserts.
     """
 
-    findings: tuple[SyntheticFinding, ...]
-    trivial: Floats
-
-    @property
-    def probabilities(self) -> Floats:
-        """One per file, 0.5 where the classifier abstained."""
-        return np.array([finding.probability for finding in self.findings])
-
-    def as_json(self) -> dict[str, object]:
-        """Give rates of both answers and the spread of the score."""
-        n = len(self.findings)
-        answers = [x.probability for x in self.findings if not x.abstained]
-        out: dict[str, object] = {
-            "abstained": wilson(n - len(answers), n).as_json(),
-            "called_own": wilson(sum(p >= THRESHOLD for p in answers), n).as_json(),
-        }
-        if answers:
-            low, middle, high = np.quantile(answers, [0.05, 0.5, 0.95])
-            out["probability"] = [round(float(p), 4) for p in (low, middle, high)]
-        reasons = [x.reason.split(":")[0] for x in self.findings if x.abstained]
-        out["reasons"] = {reason: reasons.count(reason) for reason in sorted(set(reasons))}
-        return out
+    corpus: Path | None
+    assets: Path | None
+    ai_music: Path | None
+    ai_generator: str
+    outputs: Path
+    treatments: tuple[str, ...]
+    each: int
+    real: int
+    prompts: int
+    inserts: int
+    seed: int
 
 
 @click.command("synthetic")
 @click.option(
-    "--assets",
-    required=True,
+    "--corpus",
     metavar="FOLDER",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder filled by `safegen eval assets`.",
+    help="Clips of real and synthetic sound, as `safegen.training.corpora` writes them.",
 )
 @click.option(
-    "--work",
-    required=True,
+    "--assets",
     metavar="FOLDER",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where outputs and excerpts are kept, so that a stopped run continues.",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Recorded music: what `safegen eval assets` fetched.",
 )
 @click.option(
     "--ai-music",
     metavar="FOLDER",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Music of another generator.",
+    help="Music of another generator that has an entry.",
 )
-@click.option("--count", type=click.IntRange(10), default=100, show_default=True, help="Outputs.")
-@click.option("--model", default="music-flow", show_default=True)
 @click.option(
-    "--weights",
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Classifier to judge with, instead of the shipped one.",
+    "--ai-generator",
+    default=ACE_STEP,
+    show_default=True,
+    metavar="NAME",
+    help="The entry of that generator.",
 )
+@click.option(
+    "--outputs",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Outputs of shipped models, MODEL-held each; made if missing.  [default: in --work]",
+)
+@click.option(
+    "--work",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keeps what was measured.  [default: SAFEGEN_HOME/eval/synthetic]",
+)
+@click.option(
+    "--only",
+    "parts",
+    multiple=True,
+    type=click.Choice(PARTS),
+    help="Measure this part; repeatable.  [default: all]",
+)
+@click.option(
+    "--treatments",
+    default=",".join(CODECS),
+    show_default=True,
+    metavar="NAME,...",
+    help="What known generators are judged after; untreated always.",
+)
+@click.option(
+    "--clips",
+    "each",
+    type=click.IntRange(5),
+    default=40,
+    show_default=True,
+    help="Of every generator.",
+)
+@click.option("--real", type=click.IntRange(5), default=200, show_default=True, help="Real clips.")
+@click.option(
+    "--prompts",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Outputs of each shipped model.",
+)
+@click.option(
+    "--inserts",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Sounds for each generator and length of insert.",
+)
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write an HTML page with tables and plots.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
 def command(
-    assets: Path,
-    work: Path,
+    corpus: Path | None,
+    assets: Path | None,
     ai_music: Path | None,
-    count: int,
-    model: str,
-    weights: Path | None,
+    ai_generator: str,
+    outputs: Path | None,
+    work: Path | None,
+    parts: tuple[str, ...],
+    treatments: str,
+    each: int,
+    real: int,
+    prompts: int,
+    inserts: int,
+    report: Path | None,
+    seed: int,
 ) -> None:
-    """Tell own outputs from recordings, on prompts and packages outside training.
+    """Measure the synthetic-audio classifier on sound that nobody has tuned on.
+
+    What was measured of a sound is kept, so that a stopped run goes on, and other heads
+    are asked quickly.
 
     \b
     Exit status:
-      0  the figures were measured
-      2  the assets are missing
+      0  everything that is asked and measured was reached
+      1  something failed
+      2  bad arguments, or a folder does not hold what it should
+      3  a promise was not reached; "failed" in the output names it
 
     \b
     Example:
-      safegen eval synthetic --assets ~/assets --work ~/work --ai-music ~/ai-music
+      safegen eval synthetic --corpus ~/corpus --assets ~/assets --report synthetic.html
     """
+    names = _names(treatments)
+    if report is not None and report.suffix != ".html":
+        raise InputError(f"{report}: reports are .html", remedy="Name it synthetic.html.")
+    if corpus is None and assets is None:
+        raise InputError(
+            "neither --corpus nor --assets: nothing to judge",
+            remedy="Give one of them; each part says what it needs.",
+        )
+    folder = work or from_environment(os.environ).home / "eval" / "synthetic"
+    asked = _shipped()
+    run = Run(asked=asked, roster=with_kept_scores(asked), work=folder, parts=parts or PARTS)
+    wish = Asked(
+        corpus=corpus,
+        assets=assets,
+        ai_music=ai_music,
+        ai_generator=ai_generator,
+        outputs=outputs or folder / "outputs",
+        treatments=names,
+        each=each,
+        real=real,
+        prompts=prompts,
+        inserts=inserts,
+        seed=seed,
+    )
+    measure(run, wish)
+    found = promises(run.found)
+    _publish(run, found, report)
+    if any(promise.is_missed for promise in found):
+        raise SystemExit(3)
+
+
+def measure(run: Run, wish: Asked) -> None:
+    """Measure the parts that are asked for; what cannot be measured is named with the reason."""
+    run.row |= {
+        "model_id": run.asked.model_id,
+        "calibration_id": run.asked.calibration_id,
+        "data_card_id": run.asked.data_card_id,
+        "entries": {entry.name: entry.family for entry in run.asked.entries},
+        "generic_models": [model.name for model in run.asked.generic],
+    }
+    for part in run.parts:
+        if part in _FROM_CORPUS and wish.corpus is None:
+            run.not_measured[part] = "it needs --corpus"
+        if part in _FROM_ASSETS and wish.assets is None:
+            run.not_measured[part] = "it needs --assets"
+    if wish.corpus is not None:
+        for kind in KINDS:
+            _of_corpus(run, wish, wish.corpus, kind)
+    if wish.assets is not None:
+        if "own" in run.parts:
+            _own(run, wish, wish.assets)
+        if "music" in run.parts:
+            _music(run, wish, wish.assets)
+
+
+def _of_corpus(run: Run, wish: Asked, corpus: Path, kind: str) -> None:
+    """Measure what the held-out clips of one kind can tell."""
+    everything = clips.of_corpus(corpus, role="held", kind=kind)
+    if not everything:
+        for part in set(run.parts) & set(_FROM_CORPUS):
+            run.not_measured[f"{part}, {kind}"] = f"the corpus has no held-out {kind}"
+        return
+    taken = clips.chosen(everything, each=wish.each, real=wish.real)
+    plain: list[Piece] = []
+    if {"known", "unknown"} & set(run.parts):
+        names = wish.treatments if "known" in run.parts else (CLEAN,)
+        pieces = run.heard(taken, {n: TREATMENTS[n] for n in names}, f"Held-out {kind}")
+        plain = [piece for piece in pieces if piece.treatment == CLEAN]
+        if "known" in run.parts:
+            _known(run, pieces, kind)
+    if "unknown" in run.parts:
+        _unknown(run, plain, kind)
+    real = [clip for clip in taken if not clip.generator]
+    if "negatives" in run.parts:
+        _negatives(run, real, kind)
+    if kind == "speech" and "splices" in run.parts:
+        _splices(run, wish, everything)
+    if "cost" in run.parts and real:
+        sounds = [clip.make() for clip in islice(clips.joined_clips(real, 2), _TIMED)]
+        _cost(run, sounds, kind)
+
+
+def _known(run: Run, pieces: Sequence[Piece], kind: str) -> None:
+    found = run.judged(pieces, *LENGTHS)
+    cells, reals = known.cells(found, run.asked), known.reals(found)
+    confusions = known.confusions(found, run.asked)
+    run.found = replace(
+        run.found,
+        cells=[*run.found.cells, *cells],
+        reals=[*run.found.reals, *reals],
+        confusions=[*run.found.confusions, *confusions],
+    )
+    run.row[f"known_{kind}"] = {
+        "generators": [cell.as_json() for cell in cells],
+        "real": [each.as_json() for each in reals],
+        "attribution": [each.as_json() for each in confusions],
+        "trivial_probe": {
+            name: known.probe_json(each) for name, each in known.probes(found).items()
+        },
+    }
+
+
+def _unknown(run: Run, pieces: Sequence[Piece], kind: str) -> None:
+    made = unknown.rows(
+        pieces, roster=run.roster, cards=generic_cards(run.asked), seconds=LENGTHS[0]
+    )
+    with click.progressbar(made, label=f"Left out, {kind}", file=sys.stderr) as bar:
+        found = list(bar)
+    pooled = {
+        "unseen": unknown.together(found, unseen=True),
+        "with_generators_that_generic_models_know": unknown.together(found, unseen=False),
+    }
+    if kind == "speech":
+        run.found = replace(run.found, unknown=found, together=pooled["unseen"])
+    run.row[f"unknown_{kind}"] = {
+        "rows": [row.as_json() for row in found],
+        "together": {name: None if row is None else row.as_json() for name, row in pooled.items()},
+    }
+
+
+def _negatives(run: Run, real: Sequence[Clip], kind: str) -> None:
+    longer = list(clips.joined_clips(real, 2))
+    pieces = run.heard(longer, negatives.available(), f"Hard {kind}")
+    found = negatives.rows(run.judged(pieces, negatives.SECONDS))
+    run.found = replace(run.found, hard=[*run.found.hard, *found])
+    run.row[f"negatives_{kind}"] = [row.as_json() for row in found]
+    for name, get in negatives.missing().items():
+        run.not_measured[f"negatives, {name}"] = f"run `{get}`"
+
+
+def _own(run: Run, wish: Asked, assets: Path) -> None:
     from safegen.generation.systems import load as load_model
 
-    classifier = shipped() if weights is None else parse(weights.read_bytes())
-    generator = load_model(model)
-    prompts = tuple(wish.prompt for wish in read_prompts())[:count]
-    requests = requests_for(prompts, seconds=SECONDS, first_seed=FIRST_SEED)
-    own = [x.audio for x in generated(generator, requests, folder=work / "outputs")]
-    real = held_out_recordings(assets, work=work)
-    if not real:
-        raise InputError(
-            f"{assets}: no held-out music", remedy="Run `safegen eval assets --out FOLDER` first."
+    made = [
+        clip
+        for name in OWN_MODELS
+        for clip in own.outputs(
+            load_model(name), folder=wish.outputs / f"{name}-held", count=wish.prompts
         )
-    row = compare(own, real, weights=classifier, probe=_probe(work))
-    row["hard"] = hard_negatives(real[:HARD], assets, weights=classifier)
-    row["outside"] = outside(assets, real, weights=classifier)
-    if ai_music is not None:
-        others = [_excerpt_of(path) for path in walk((ai_music,))]
-        row["other_generator"] = judged(others, weights=classifier).as_json()
-    row["model_id"] = classifier.model_id
-    click.echo(json.dumps(row))
+    ]
+    real = _recordings(run, assets, ("held", "calibrate"), own.SECONDS)
+    pieces = run.heard([*made, *real], own.treatments(), "Own outputs")
+    found = own.rows(run.judged(pieces, own.SECONDS))
+    run.found = replace(run.found, own=found)
+    run.row["own"] = [row.as_json() for row in found]
 
 
-def compare(
-    own: Sequence[Audio],
-    real: Sequence[Audio],
-    *,
-    weights: Weights,
-    probe: Callable[[Floats], Floats] | None,
-) -> dict[str, object]:
-    """Judge both classes after the same treatment and compare them."""
-    treatments: dict[str, Callable[[Audio], Audio]] = {
-        "clean": lambda audio: audio,
-        "mp3-64k": lambda audio: through_codec(audio, "mp3", bitrate=64_000),
-        "aac-64k": lambda audio: through_codec(audio, "aac", bitrate=64_000),
-        "marked": _mark,
+def _music(run: Run, wish: Asked, assets: Path) -> None:
+    if wish.ai_music is None:
+        run.not_measured["music"] = "it needs --ai-music"
+        return
+    family = {entry.name: entry.family for entry in run.asked.entries}
+    if wish.ai_generator not in family:
+        run.not_measured["music"] = f"no entry is named {wish.ai_generator}"
+        return
+    theirs = list(
+        clips.files_of(
+            tuple(walk((wish.ai_music,))),
+            generator=wish.ai_generator,
+            family=family[wish.ai_generator],
+            seconds=MUSIC_SECONDS,
+        )
+    )
+    real = _recordings(run, assets, ("held",), MUSIC_SECONDS)
+    treatments = {name: TREATMENTS[name] for name in MUSIC_CODECS}
+    found = run.judged(run.heard([*theirs, *real], treatments, "Music"), MUSIC_SECONDS)
+    cells, reals = known.cells(found, run.asked), known.reals(found)
+    run.found = replace(run.found, music=cells, music_reals=reals)
+    run.row["music"] = {
+        "generators": [cell.as_json() for cell in cells],
+        "real": [each.as_json() for each in reals],
+        "trivial_probe": {
+            name: known.probe_json(each) for name, each in known.probes(found).items()
+        },
     }
-    out: dict[str, object] = {}
-    for name, treat in treatments.items():
-        ours = judged(_watched([*own], f"own, {name}", treat), weights=weights)
-        theirs = judged(_watched([*real], f"recordings, {name}", treat), weights=weights)
-        figures: dict[str, object] = {
-            "auc": round(area(ours.probabilities, theirs.probabilities), 5),
-            "own": ours.as_json(),
-            "recordings": theirs.as_json(),
-        }
-        if probe is not None:
-            figures["auc_trivial_probe"] = round(
-                area(probe(ours.trivial), probe(theirs.trivial)), 5
-            )
-        out[name] = figures
-    return out
 
 
-def hard_negatives(
-    real: Sequence[Audio], assets: Path, *, weights: Weights
-) -> dict[str, dict[str, object]]:
-    """Judge sound that is not ours but shares something with it."""
-    kinds: dict[str, Iterable[Audio]] = {
-        "rebuilt_from_magnitudes": _watched(real, "Griffin-Lim", rebuilt),
-        "rebuilt_from_mel": _watched(real, "mel and Griffin-Lim", rebuilt_from_mel),
+def _splices(run: Run, wish: Asked, everything: Sequence[Clip]) -> None:
+    planned = list(splices.plan(everything, count=wish.inserts, seed=wish.seed))
+    if not planned:
+        run.not_measured["splices"] = "no speaker of the corpus has copies and five real clips"
+        return
+    pieces = run.heard([s.clip for s in planned], {CLEAN: TREATMENTS[CLEAN]}, "Splices")
+    found = [
+        (splice, judgement)
+        for splice, piece in zip(planned, pieces, strict=True)
+        for judgement in judged([piece], seconds=splices.SECONDS, roster=run.roster)
+    ]
+    rows = splices.rows(found)
+    run.found = replace(run.found, splices=rows)
+    run.row["splices"] = {
+        "rows": [row.as_json() for row in rows],
+        "window_seconds": found[0][1].finding.resolution_seconds,
+        "shortest_insert_from_which_auc_holds": splices.resolution(rows),
     }
-    samples = clips.samples(assets, held_out=True, seconds=SECONDS)
-    kinds["samples"] = [audio for _, audio in samples]
-    for path in sorted(assets.rglob("*.sf3")):
-        renderer = SoundfontRenderer(path)
-        kinds[f"soundfont {path.stem}"] = [
-            clip.audio for clip in clips.renders(renderer, RENDER_SEEDS[:HARD], seconds=SECONDS)
-        ]
-    return {name: judged(sounds, weights=weights).as_json() for name, sounds in kinds.items()}
 
 
-def outside(
-    assets: Path, real: Sequence[Audio], *, weights: Weights
-) -> dict[str, dict[str, object]]:
-    """Judge sound the classifier has no business judging."""
-    speech = speech_files(assets)
-    kinds = {
-        **{f"speech {name}": _phrases(paths) for name, paths in speech.items() if paths},
-        "effects": _effects(assets),
-        "too_short": [audio.cut(0.0, 3.0) for audio in real[:10]],
-        "too_quiet": [
-            Audio(waveform=audio.waveform * np.float32(_QUIET), sample_rate=audio.sample_rate)
-            for audio in real[:10]
-        ],
-    }
+def _cost(run: Run, sounds: Sequence[Audio], kind: str) -> None:
+    measured = cost.measure(sounds, run.asked)
+    if run.found.cost is None or measured.whole > run.found.cost.whole:
+        run.found = replace(run.found, cost=measured)
+    run.row[f"cost_{kind}"] = measured.as_json()
+
+
+def _recordings(
+    run: Run, assets: Path, roles: Sequence[sources.Role], seconds: float
+) -> list[Clip]:
+    """Cut excerpts of recorded music."""
+    tracks = [
+        track for role in roles for track in sources.music(assets, role, work=run.work / "tracks")
+    ]
+    return list(clips.excerpts(tracks, seconds=seconds, count=_EXCERPTS))
+
+
+def _shipped() -> Roster:
+    from detectors.synthetic.shipped import shipped
+
+    return shipped()
+
+
+def generic_cards(roster: Roster) -> dict[str, str]:
+    """Say what each generic model learned from, as JSON; nothing is known of plug-ins."""
+    from detectors.synthetic import generic
+
     return {
-        name: judged(sounds, weights=weights).as_json() for name, sounds in kinds.items() if sounds
+        model.name: json.dumps(generic.load().card)
+        for model in roster.generic
+        if model.name == "generic"
     }
 
 
-def judged(sounds: Iterable[Audio], *, weights: Weights) -> Judged:
-    """Judge whole files."""
-    findings, trivial = [], []
-    for audio in sounds:
-        findings.append(judge(audio.waveform, audio.sample_rate, weights=weights))
-        mono = features.prepare(audio.waveform, audio.sample_rate)[: features.SEGMENT_SAMPLES]
-        if len(mono) == features.SEGMENT_SAMPLES:
-            trivial.append(features.trivial(mono))
-    return Judged(
-        findings=tuple(findings),
-        trivial=np.array(trivial).reshape(-1, len(features.trivial_names())),
-    )
+def _names(treatments: str) -> tuple[str, ...]:
+    """Read ``--treatments``.
 
-
-def area(positive: Floats, negative: Floats) -> float:
-    """Chance that a positive scores above a negative, ties half; the area under the curve."""
-    above = (positive[:, None] > negative).mean()
-    level = (positive[:, None] == negative).mean()
-    return float(above + level / 2)
-
-
-def held_out_recordings(assets: Path, *, work: Path) -> list[Audio]:
-    """Cut excerpts of the music packages that are not in training."""
-    found = clips.recordings(
-        assets,
-        clips.HELD_OUT_PACKAGES,
-        per_track=3,
-        seconds=SECONDS,
-        folder=work / "held-out",
-        seed=2,
-    )
-    return [audio for _, audio in found]
-
-
-def rebuilt(audio: Audio) -> Audio:
-    """Throw the phase of a recording away and guess it again."""
-    import torch
-
-    mono = torch.from_numpy(resample(audio, SAMPLE_RATE).mono())
-    window = torch.hann_window(2048)
-    with torch.inference_mode():
-        spectrum = torch.stft(
-            mono, 2048, 640, window=window, return_complex=True, pad_mode="constant"
+    Raises:
+        InputError: If a name is not known.
+    """
+    wanted = [name.strip() for name in treatments.split(",") if name.strip()]
+    found = tuple(dict.fromkeys([CLEAN, *wanted]))
+    if strangers := [name for name in found if name not in TREATMENTS]:
+        raise InputError(
+            f"no treatment is named {', '.join(strangers)}",
+            remedy=f"Known are {', '.join(TREATMENTS)}.",
         )
-        waveform = griffin_lim(spectrum.abs()[:, :-1], (spectrum.shape[1] - 1) * 640)
-    return Audio(waveform=waveform[None].numpy(), sample_rate=SAMPLE_RATE)
+    return found
 
 
-def rebuilt_from_mel(audio: Audio) -> Audio:
-    """Rebuild a recording from its mel spectrogram: our codec without the learned part."""
-    import torch
+def _publish(run: Run, found: Sequence[Promise], report: Path | None) -> None:
+    run.row["promises"] = [promise.as_json() for promise in found]
+    run.row["failed"] = [promise.sentence for promise in found if promise.is_missed]
+    run.row["not_measured"] = run.not_measured
+    click.echo(json.dumps(run.row))
+    if report is not None:
+        from safegen.evaluation.synthetic_bench.report import html
 
-    mel = LogMel()
-    mono = torch.from_numpy(resample(audio, SAMPLE_RATE).mono())
-    mono = mono[: len(mono) // 640 * 640]
-    mono = mono * (0.1 / mono.square().mean().sqrt().clamp_min(1e-6))
-    with torch.inference_mode():
-        waveform = griffin_lim(mel.magnitudes(mel(mono[None]))[0], len(mono))
-    return Audio(waveform=waveform[None].numpy(), sample_rate=SAMPLE_RATE)
-
-
-def _mark(audio: Audio) -> Audio:
-    dice = np.random.default_rng(audio.waveform.shape[1] + int(1e6 * float(audio.waveform.std())))
-    return embed(audio, payload=int(dice.integers(0, 2**63)), key=dice.bytes(32))
-
-
-def _probe(work: Path) -> Callable[[Floats], Floats] | None:
-    """Fit the trivial probe on the clips the classifier was trained on, if they are kept."""
-    tables = sorted(work.glob("table-*.npz"))
-    if not tables:
-        return None
-    table = clips.join([clips.kept(path) for path in tables])
-    return synthetic.trivial_line(table).score
-
-
-def _phrases(paths: Sequence[Path]) -> list[Audio]:
-    """Join spoken prompts to files of eight seconds."""
-    out: list[Audio] = []
-    parts: list[Audio] = []
-    for path in paths:
-        parts.append(load(path))
-        if sum(part.seconds for part in parts) >= SECONDS:
-            waveform = np.concatenate([part.mono() for part in parts])[None]
-            # At the rate of music, so that the sound decides and not the sample rate.
-            joined = Audio(waveform=waveform, sample_rate=parts[0].sample_rate)
-            out.append(resample(joined, SAMPLE_RATE))
-            parts = []
-            if len(out) == OUTSIDE // 4:
-                break
-    return out
-
-
-def _effects(assets: Path) -> list[Audio]:
-    """Take the short sound effects of a game, joined to files of eight seconds."""
-    root = assets / "hyperrogue-music"
-    paths = [path for path in sorted(root.rglob("*.ogg")) if path.parent.name == "sounds"]
-    return _phrases(paths)
-
-
-def _excerpt_of(path: Path) -> Audio:
-    return excerpt(load(path), seconds=10.0, start=0.3)
-
-
-def _watched(
-    sounds: Sequence[Audio], label: str, treat: Callable[[Audio], Audio]
-) -> Iterator[Audio]:
-    """Treat sounds one by one and draw a bar on stderr."""
-    with click.progressbar(sounds, label=label, file=sys.stderr) as bar:
-        for audio in bar:
-            yield treat(audio)
+        report.write_text(html(run.found, found, run.row), encoding="utf-8")
