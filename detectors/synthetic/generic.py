@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from detectors.errors import DetectorError
 
 WEIGHTS: Final = "generic.safetensors"
-WEIGHTS_SHA256: Final = ""
+WEIGHTS_SHA256: Final = "7be484865071d64b05051cf18c090658735b9b02e32c1cc1f030343288900a2c"
 SAMPLE_RATE: Final = 16_000
 WINDOW_SAMPLES: Final = 64_000
 

@@ -1,4 +1,5 @@
 import json
+from importlib import resources
 
 import numpy as np
 import numpy.typing as npt
@@ -144,3 +145,15 @@ def test_a_data_card_is_json_with_its_keys_in_order() -> None:
     header = json.loads(data[8 : 8 + size])
 
     assert header["__metadata__"]["card"] == '{"a": 2, "b": 1}'
+
+
+def test_the_shipped_networks_are_small_and_tell_what_they_learned_from() -> None:
+    shipped = generic.load()
+    path = resources.files("detectors") / "weights" / generic.WEIGHTS
+    licenses = {name for row in shipped.card["clips"].values() for name in row["licenses"]}
+
+    assert len(path.read_bytes()) <= 500_000
+    assert generic.load() is shipped
+    assert {"left out", "variants", "seeds", "steps"} <= set(shipped.card)
+    assert not any("AGPL" in name or name.startswith("GPL-2") for name in licenses)
+    assert "hifigan" not in shipped.card["clips"]
