@@ -28,6 +28,8 @@ from safegen.kept import kept_of
 from safegen.matching import Prints, Scan, prints_of
 from safegen.policy import Fault
 from safegen.spectrogram import spectrogram_png
+from safegen.synthesis import origin_of
+from safegen.synthesis_picture import explanation_png
 
 if TYPE_CHECKING:
     from detectors.base import WatermarkFinding
@@ -96,6 +98,8 @@ class Heard:
         findings: Of every ear; None if the file cannot be decoded.
         problem: Why it cannot be decoded, "" if it can.
         picture: A spectrogram as PNG, b"" if none was asked for.
+        explanation: Why the classifier says what it says, as PNG; b"" if nobody asked or
+            it gave no answer.
         kept: Of the sound, to compare it with works that come later.
         scan: How thoroughly it was compared with the catalog.
     """
@@ -109,6 +113,7 @@ class Heard:
     picture: bytes
     kept: tuple[NewFingerprint, ...] = ()
     scan: Scan = Scan.PLAIN
+    explanation: bytes = b""
 
 
 def open_ears(config: Config, *, scan: Scan) -> Ears:
@@ -146,7 +151,7 @@ def open_ears(config: Config, *, scan: Scan) -> Ears:
     )
 
 
-def listen(path: Path, ears: Ears, *, with_picture: bool) -> Heard:
+def listen(path: Path, ears: Ears, *, with_picture: bool, with_explanation: bool = False) -> Heard:
     """Decode a file and ask every ear; whatever goes wrong becomes part of the answer."""
     sha256, size_bytes = "", 0
     try:
@@ -198,6 +203,23 @@ def listen(path: Path, ears: Ears, *, with_picture: bool) -> Heard:
         picture=spectrogram_png(audio) if with_picture else b"",
         kept=kept or (),
         scan=ears.scan,
+        explanation=_explanation(path, audio, findings) if with_explanation else b"",
+    )
+
+
+def _explanation(path: Path, audio: Audio, found: EarFindings) -> bytes:
+    """Draw why the classifier says what it says, while the sound is at hand."""
+    if found.synthetic is None:
+        return b""
+    return explanation_png(
+        audio,
+        found.synthetic,
+        origin_of(
+            found.synthetic, mark=found.watermark, root=found.decoder_mark, manifest=found.c2pa
+        ),
+        name=path.name,
+        mark=found.watermark,
+        root=found.decoder_mark,
     )
 
 
@@ -217,11 +239,11 @@ def _notes(ears: Ears, prints: Prints) -> _Notes:
 
 
 def listen_here(
-    paths: Iterable[Path], ears: Ears, *, with_picture: bool
+    paths: Iterable[Path], ears: Ears, *, with_picture: bool, with_explanation: bool = False
 ) -> Iterator[tuple[Heard, ...]]:
     """Listen in this process, one file at a time."""
     for path in paths:
-        yield (listen(path, ears, with_picture=with_picture),)
+        yield (listen(path, ears, with_picture=with_picture, with_explanation=with_explanation),)
 
 
 def listen_in_pool(
@@ -231,6 +253,7 @@ def listen_in_pool(
     *,
     jobs: int,
     with_picture: bool,
+    with_explanation: bool = False,
 ) -> Iterator[tuple[Heard, ...]]:
     """Listen in ``jobs`` processes; groups of results come in the order of the paths.
 
@@ -240,21 +263,23 @@ def listen_in_pool(
         config: Handed to it.
         jobs: Number of processes.
         with_picture: Whether to draw spectrograms.
+        with_explanation: Whether to draw why the classifier says what it says.
     """
+    drawn = _Drawn(picture=with_picture, explanation=with_explanation)
     todo = iter(paths)
     waiting: deque[tuple[Path, Future[Heard]]] = deque()
     pool = _pool(jobs, open_, config)
     try:
         while True:
             for path in islice(todo, jobs * _WAITING_PER_JOB - len(waiting)):
-                waiting.append((path, _submit(pool, path, with_picture)))
+                waiting.append((path, _submit(pool, path, drawn)))
             if not waiting:
                 return
             wait([waiting[0][1]])
             if any(isinstance(_failure(future), BrokenProcessPool) for _, future in waiting):
                 # A file in this batch ended a worker, and the pool with it.
                 pool.shutdown(wait=False, cancel_futures=True)
-                yield tuple(_one_by_one(waiting, open_, config, with_picture=with_picture))
+                yield tuple(_one_by_one(waiting, open_, config, drawn=drawn))
                 waiting.clear()
                 pool = _pool(jobs, open_, config)
                 continue
@@ -266,9 +291,17 @@ def listen_in_pool(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _submit(pool: ProcessPoolExecutor, path: Path, with_picture: bool) -> Future[Heard]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawn:
+    """What workers draw."""
+
+    picture: bool
+    explanation: bool
+
+
+def _submit(pool: ProcessPoolExecutor, path: Path, drawn: _Drawn) -> Future[Heard]:
     try:
-        return pool.submit(_work, path, with_picture)
+        return pool.submit(_work, path, drawn)
     except BrokenProcessPool as error:
         failed: Future[Heard] = Future()
         failed.set_exception(error)
@@ -297,11 +330,11 @@ def _start_worker(open_: Callable[[Config], Ears], config: Config) -> None:
     _ears = open_(config)
 
 
-def _work(path: Path, with_picture: bool) -> Heard:
+def _work(path: Path, drawn: _Drawn) -> Heard:
     if _ears is None:
         msg = "the worker was not started with ears"
         raise RuntimeError(msg)
-    return listen(path, _ears, with_picture=with_picture)
+    return listen(path, _ears, with_picture=drawn.picture, with_explanation=drawn.explanation)
 
 
 def _one_by_one(
@@ -309,7 +342,7 @@ def _one_by_one(
     open_: Callable[[Config], Ears],
     config: Config,
     *,
-    with_picture: bool,
+    drawn: _Drawn,
 ) -> Iterator[Heard]:
     """Hear what a broken pool left, so that only the deadly file pays for it."""
     pool = _pool(1, open_, config)
@@ -319,7 +352,7 @@ def _one_by_one(
                 yield future.result()
                 continue
             try:
-                yield _submit(pool, path, with_picture).result()
+                yield _submit(pool, path, drawn).result()
             except BrokenProcessPool:
                 yield _unheard(path, _CRASHED, sha256_file(path), path.stat().st_size)
                 pool = _pool(1, open_, config)

@@ -78,6 +78,7 @@ class Screening:
         is_resumed: Whether the answer is an earlier one, under the same policy.
         size_bytes: Of the file, for progress.
         picture: A spectrogram as PNG, b"" if none was asked for.
+        explanation: Why the classifier says what it says, as PNG; b"" likewise.
     """
 
     file: str
@@ -86,6 +87,7 @@ class Screening:
     is_resumed: bool
     size_bytes: int
     picture: bytes
+    explanation: bytes = b""
 
     @property
     def verdict(self) -> Verdict:
@@ -212,6 +214,7 @@ class Screener:
                         is_resumed=False,
                         size_bytes=case.heard.size_bytes,
                         picture=case.heard.picture,
+                        explanation=case.heard.explanation,
                     )
                 )
         yield from done

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from safegen.pages import page
 from safegen.policy import Policy, Verdict
-from safegen.policy.judges import p_text
+from safegen.policy.judges import SYNTHETIC, p_text
 from safegen.screening import Screening
+from safegen.synthesis_words import cells, headline, sentences
 from safegen.tables import safe_cell
 
 MAX_PICTURES: Final = 300
@@ -28,11 +29,16 @@ _QUOTE: Final = "#22d3ee"
 _LICENSED: Final = "#86efac"
 _SYNTHETIC: Final = "#c62f3b"
 _MARK: Final = "#7c5cff"
+_UNDECIDED: Final = "#8a93a2"
+_CHART_HEIGHT: Final = 44.0
+_SHOWN_PEAKS: Final = 6
 _ORDER: Final = (Verdict.FLAGGED, Verdict.INCONCLUSIVE, Verdict.UNDECODABLE, Verdict.CLEAR)
 _COLUMNS: Final = (
     *("file", "verdict", "reasons", "seconds", "synthetic_probability", "abstained"),
+    *("synthetic_verdict", "because", "generator", "log_likelihood_ratio", "p_value"),
     *("watermark_payload", "c2pa_state", "works", "rights_holders", "sha256", "record_id"),
 )
+_SYNTHETIC_CELLS: Final = ("verdict", "because", "generator", "llr", "p_value")
 _TICK_STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200)
 _MAX_TICKS: Final = 12
 
@@ -49,12 +55,47 @@ class _Box:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Bar:
+    """What the classifier says of a stretch of time."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chart:
+    """The classifier's timeline; ``prior_y`` is where it knows nothing."""
+
+    color: str
+    height: float
+    prior_y: float
+    bars: tuple[_Bar, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Strip:
-    """A row of boxes below the picture."""
+    """A row of boxes below the picture; ``note`` says why there are none."""
 
     name: str
-    color: str
+    note: str
     boxes: tuple[_Box, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origin:
+    """What is said of synthetic sound.
+
+    ``kind`` is the verdict, for its color; ``is_open`` shows the evidence unasked.
+    """
+
+    kind: str
+    headline: str
+    sentences: tuple[str, ...]
+    peaks: tuple[dict[str, Any], ...]
+    heads: tuple[dict[str, Any], ...]
+    is_open: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +113,9 @@ class _Card:
 
     row: dict[str, Any]
     picture: str
-    height: int
     quotes: tuple[_Box, ...]
+    origin: _Origin | None
+    chart: _Chart | None
     strips: tuple[_Strip, ...]
     ticks: tuple[_Tick, ...]
     facts: tuple[tuple[str, str], ...]
@@ -117,6 +159,7 @@ def table(found: Sequence[Screening]) -> str:
             row["seconds"],
             row["synthetic"]["probability"],
             row["synthetic"]["abstained"],
+            *(row["synthetic"].get(name) for name in _SYNTHETIC_CELLS),
             row["watermark"]["payload"],
             row["c2pa"]["state"],
             "; ".join(dict.fromkeys(match["title"] for match in matches)),
@@ -131,11 +174,9 @@ def table(found: Sequence[Screening]) -> str:
 def _card(found: Screening, *, with_picture: bool) -> _Card:
     row = found.to_json()
     seconds = float(row["seconds"])
-    strips = tuple(strip for strip in _strips(row, seconds) if strip.boxes)
     return _Card(
         row=row,
         picture=base64.b64encode(found.picture).decode() if with_picture else "",
-        height=192 + 22 * len(strips),
         quotes=tuple(
             _box(
                 match["query_start_seconds"],
@@ -146,47 +187,69 @@ def _card(found: Screening, *, with_picture: bool) -> _Card:
             )
             for number, match in enumerate(row["matches"], start=1)
         ),
-        strips=strips,
+        origin=_origin(row["synthetic"]),
+        chart=_chart(row["synthetic"], seconds),
+        strips=_strips(row, seconds),
         ticks=_ticks(seconds),
         facts=_facts(row),
     )
 
 
-def _strips(row: dict[str, Any], seconds: float) -> tuple[_Strip, ...]:
-    heard = () if row["synthetic"]["abstained"] else row["synthetic"]["segments"]
-    return (
-        _Strip(
-            name="synthetic score over time, stronger is more likely",
-            color=_SYNTHETIC,
-            boxes=tuple(
-                _box(
-                    segment["start_seconds"],
-                    segment["end_seconds"],
-                    seconds,
-                    color=_SYNTHETIC,
-                    # Overlapping windows add up, so each is drawn at half strength.
-                    opacity=round(min(1.0, max(0.0, segment["score"])) / 2, 3),
-                )
-                for segment in heard
-            ),
-        ),
-        _Strip(
-            name="our watermark",
-            color=_MARK,
-            boxes=tuple(
-                _box(part["start_seconds"], part["end_seconds"], seconds, color=_MARK)
-                for part in row["watermark"]["intervals"]
-            ),
-        ),
-        _Strip(
-            name="mark of the shipped codec",
-            color=_MARK,
-            boxes=tuple(
-                _box(part["start_seconds"], part["end_seconds"], seconds, color=_MARK)
-                for part in row["decoder_mark"]["intervals"]
-            ),
-        ),
+def _origin(written: dict[str, Any]) -> _Origin | None:
+    """Say in plain words what the classifier and the marks say; None of old records."""
+    said = headline(written)
+    if not said:
+        return None
+    peaks = written.get("peaks", [])
+    return _Origin(
+        kind=str(written["verdict"]),
+        headline=said,
+        sentences=sentences(written),
+        peaks=tuple(peaks[:_SHOWN_PEAKS]),
+        heads=tuple(written.get("heads", [])),
+        is_open=written["verdict"] in SYNTHETIC,
     )
+
+
+def _chart(written: dict[str, Any], seconds: float) -> _Chart | None:
+    """Draw the classifier's timeline, unless it means nothing."""
+    if not written["segments"] or written.get("out_of_domain"):
+        return None
+    bars = []
+    for cell in cells(written["segments"]):
+        box = _box(cell.start_seconds, cell.end_seconds, seconds, color="")
+        height = round(min(1.0, max(0.0, cell.score)) * _CHART_HEIGHT, 1)
+        y = round(_CHART_HEIGHT - height, 1)
+        bars.append(_Bar(x=box.x, y=y, width=box.width, height=height))
+    return _Chart(
+        color=_UNDECIDED if written["abstained"] else _SYNTHETIC,
+        height=_CHART_HEIGHT,
+        prior_y=round(_CHART_HEIGHT * (1.0 - float(written.get("prior") or 0.5)), 1),
+        bars=tuple(bars),
+    )
+
+
+def _strips(row: dict[str, Any], seconds: float) -> tuple[_Strip, ...]:
+    """Lay out where our marks were heard, on the classifier's axis of time."""
+    strips = []
+    for name, found in (
+        ("our watermark", row["watermark"]),
+        ("mark of the shipped codec", row["decoder_mark"]),
+    ):
+        if found["detected"] is None:
+            continue
+        parts = found["intervals"]
+        strips.append(
+            _Strip(
+                name=name,
+                note="" if parts else "heard" if found["detected"] else "none was heard",
+                boxes=tuple(
+                    _box(part["start_seconds"], part["end_seconds"], seconds, color=_MARK)
+                    for part in parts
+                ),
+            )
+        )
+    return tuple(strips)
 
 
 def _facts(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -70,6 +70,30 @@ def gate_options(command: Command) -> Command:
     return command
 
 
+def prepare_pictures(folder: Path, *, overwrite: bool) -> None:
+    """Make a folder for pictures.
+
+    Raises:
+        InputError: If it holds pictures already, or cannot be made.
+    """
+    if folder.is_dir() and next(folder.glob("*.png"), None) is not None and not overwrite:
+        raise InputError(
+            f"{folder}: holds pictures already", remedy="Name another folder, or add --overwrite."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be made ({error.strerror})", remedy="Name another folder."
+        ) from error
+
+
+def picture_name(file: str, sha256: str) -> str:
+    """Name the picture of a file; uploads of one name in two folders do not collide."""
+    stem = "".join(c if c.isalnum() or c in "._-" else "_" for c in Path(file).stem)
+    return f"{stem[:60]}-{sha256[:12]}.png"
+
+
 def place_text(match: Mapping[str, Any]) -> str:
     """Say for people which seconds of a sound are which seconds of a work, and how changed."""
     changed = [

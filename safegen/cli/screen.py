@@ -10,7 +10,9 @@ from safegen.cli.options import (
     config,
     emit,
     format_option,
+    picture_name,
     place_text,
+    prepare_pictures,
     quiet_option,
     scan_option,
 )
@@ -49,7 +51,16 @@ _REPORTS = (".html", ".csv")
     metavar="FILE",
     help="Write a report for people, too: .html or .csv.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the report if it exists.")
+@click.option(
+    "--explain",
+    "explain",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Draw why the classifier says what it says: a PNG for each file.",
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Replace the report, and pictures in DIR, if they exist."
+)
 @click.option(
     "--resume",
     is_flag=True,
@@ -64,6 +75,7 @@ def screen(
     jobs: int,
     engine: str,
     report: Path | None,
+    explain: Path | None,
     overwrite: bool,
     resume: bool,
     scan_name: str,
@@ -101,6 +113,13 @@ def screen(
     from safegen.screening import Screener
 
     _refuse_report(report, overwrite=overwrite)
+    if explain is not None:
+        if resume:
+            raise InputError(
+                "--resume answers from the log, and --explain needs the sound",
+                remedy="Leave one of them out.",
+            )
+        prepare_pictures(explain, overwrite=overwrite)
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder", remedy="Check the path.")
@@ -127,14 +146,23 @@ def screen(
         ears = open_all(settings)
         results = screener.screen(
             files,
-            lambda todo: listen_here(todo, ears, with_picture=pictures),
+            lambda todo: listen_here(
+                todo, ears, with_picture=pictures, with_explanation=explain is not None
+            ),
             resume=resume,
             scan=scan,
         )
     else:
         results = screener.screen(
             files,
-            lambda todo: listen_in_pool(todo, open_all, settings, jobs=jobs, with_picture=pictures),
+            lambda todo: listen_in_pool(
+                todo,
+                open_all,
+                settings,
+                jobs=jobs,
+                with_picture=pictures,
+                with_explanation=explain is not None,
+            ),
             resume=resume,
             scan=scan,
         )
@@ -152,7 +180,12 @@ def screen(
             for found in results:
                 if not hidden:
                     click.echo("\r\033[K", nl=False, err=True)
-                emit(found.to_json(), _text(found), format_)
+                row = found.to_json()
+                if explain is not None and found.explanation:
+                    drawn = explain / picture_name(found.file, row["sha256"])
+                    drawn.write_bytes(found.explanation)
+                    row["explanation"] = str(drawn)
+                emit(row, _text(found), format_)
                 bar.update(found.size_bytes)
                 is_clear &= found.verdict.value == "clear"
                 if report is not None:

@@ -165,3 +165,51 @@ def test_without_keys_the_remedy_is_named(
 
     assert result.exit_code == 1
     assert "safegen" in result.stderr
+
+
+@pytest.mark.usefixtures("database")
+def test_explain_draws_a_picture_for_each_file_that_was_heard(folder: Path, tmp_path: Path) -> None:
+    save(tones(1), folder / "a b.wav")
+    (folder / "bad.wav").write_bytes(b"no sound")
+    pictures = tmp_path / "pictures"
+
+    rows = lines(run(folder, "--explain", pictures, "--format", "jsonl"))
+
+    drawn = [Path(str(row["explanation"])) for row in rows if "explanation" in row]
+    assert [path.name.split("-")[0] for path in drawn] == ["a_b"]
+    assert list(pictures.iterdir()) == drawn
+    assert drawn[0].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("database")
+def test_files_of_one_name_get_pictures_of_their_own(folder: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("x", "y")):
+        (folder / name).mkdir()
+        save(tones(number, seconds=5), folder / name / "same.wav")
+
+    run(folder, "--explain", tmp_path / "pictures")
+
+    assert len(list((tmp_path / "pictures").iterdir())) == 2
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ([], "holds pictures already"),
+        (["--overwrite", "--resume"], "--explain needs the sound"),
+    ],
+)
+def test_pictures_that_are_there_are_not_replaced_and_contradictions_refused(
+    folder: Path, tmp_path: Path, options: list[str], problem: str
+) -> None:
+    save(tones(1, seconds=5), folder / "a.wav")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "old.png").write_bytes(b"old")
+
+    found = run(folder, "--explain", pictures, *options)
+
+    assert found.exit_code == 2
+    assert problem in found.output
+    assert (pictures / "old.png").read_bytes() == b"old"

@@ -5,6 +5,7 @@ import html.parser
 import io
 import json
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -48,6 +49,7 @@ from tests.safegen.screening_help import (
     quiet_classifier,
     screener_of,
 )
+from tests.safegen.synthesis_help import HIFIGAN, MARK
 
 STANDARD = load("standard")
 
@@ -445,6 +447,60 @@ def test_a_report_shows_every_file_and_loads_nothing_from_outside(case: Case) ->
     assert page.count("data:image/png;base64,") == 2
     assert page.index("quote.wav") < page.index("own.wav")
     assert "A &lt;b&gt;Song&lt;/b&gt;" in page
+
+
+def test_a_report_shows_the_classifier_over_the_watermark_on_one_axis(case: Case) -> None:
+    finding = replace(
+        HIFIGAN,
+        segments=(
+            Interval(start_seconds=0.0, end_seconds=4.0, score=0.25),
+            Interval(start_seconds=4.0, end_seconds=8.0, score=1.0),
+        ),
+    )
+    mark = replace(MARK, intervals=(Interval(start_seconds=4.0, end_seconds=8.0, score=9.0),))
+    ears = replace(case.ears, classify=lambda _: finding, detect=lambda _: mark)
+    found = case.screen(case.upload("a.wav", tones(1, seconds=8)), ears=ears)
+
+    page = html_report(found, policy=STANDARD, at=NOON)
+
+    assert 'class="origin o-own_generator"' in page
+    assert "ours: it carries our watermark" in page
+    assert "The classifier alone: sounds like hifigan (known generator)." in page
+    assert "Nothing shorter than 4 s is located." in page
+    # A quarter of 44 units for the first half; the second half is full, above the mark.
+    assert re.search(r'<rect x="0.0" y="\d+\.0" width="500.0" height="11.0"', page)
+    assert re.search(r'<rect x="500.0" y="\d+\.0" width="500.0" height="44.0"', page)
+    assert re.search(r'<rect x="500.0" y="[\d.]+" width="500.0" height="10" fill="#7c5cff"', page)
+    assert "2756 Hz" in page
+    assert "stride 256 every 86.13 Hz" in page
+
+
+def test_a_report_draws_no_timeline_of_sound_the_classifier_does_not_know(case: Case) -> None:
+    finding = replace(
+        HIFIGAN,
+        verdict=SynthesisVerdict.INCONCLUSIVE,
+        abstained=True,
+        out_of_domain="unlike the music it knows",
+    )
+    ears = replace(case.ears, classify=lambda _: finding)
+
+    page = html_report(
+        case.screen(case.upload("a.wav", tones(1)), ears=ears), policy=STANDARD, at=NOON
+    )
+
+    assert "because it has heard nothing like this (unlike the music it knows)" in page
+    assert "over time</text>" not in page
+
+
+def test_a_table_names_the_verdict_and_the_generator(case: Case) -> None:
+    ears = replace(case.ears, classify=lambda _: HIFIGAN)
+    found = case.screen(case.upload("a.wav", tones(1)), ears=ears)
+
+    rows = list(csv.DictReader(io.StringIO(table(found))))
+
+    assert rows[0]["synthetic_verdict"] == "known_generator"
+    assert (rows[0]["generator"], rows[0]["because"]) == ("hifigan", "classifier")
+    assert rows[0]["log_likelihood_ratio"] == "5.2"
 
 
 def test_what_an_uploader_chose_cannot_become_markup() -> None:
