@@ -56,6 +56,7 @@ from safegen.evaluation.synthetic_bench.promises import (
 )
 from safegen.training import sources
 from safegen.training.measured import CLEAN, TREATMENTS, Treatment
+from safegen.training.synthesizers import SYNTHESIZERS
 
 PARTS: Final = ("known", "unknown", "negatives", "own", "music", "splices", "cost")
 CODECS: Final = (
@@ -65,7 +66,7 @@ CODECS: Final = (
 LENGTHS: Final = (4.0, 10.0, 20.0)
 KINDS: Final = ("speech", "music")
 OWN_MODELS: Final = ("music-flow", "procedural")
-ACE_STEP: Final = "ace-step-1.5"
+ACE_STEP: Final = "ace-step"
 _FROM_CORPUS: Final = ("known", "unknown", "negatives", "splices", "cost")
 _FROM_ASSETS: Final = ("own", "music")
 _TIMED: Final = 20
@@ -123,6 +124,7 @@ class Asked:
         each: Clips of every generator.
         real: Real clips.
         prompts: Outputs of each shipped model.
+        tracks: Of recorded music, that are copied by known generators.
         inserts: Sounds of each generator and length of insert.
         seed: Of the places of inserts.
     """
@@ -136,6 +138,7 @@ class Asked:
     each: int
     real: int
     prompts: int
+    tracks: int
     inserts: int
     seed: int
 
@@ -209,6 +212,13 @@ class Asked:
     help="Outputs of each shipped model.",
 )
 @click.option(
+    "--tracks",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="Of recorded music, that known generators copy.",
+)
+@click.option(
     "--inserts",
     type=click.IntRange(1),
     default=20,
@@ -234,6 +244,7 @@ def command(
     each: int,
     real: int,
     prompts: int,
+    tracks: int,
     inserts: int,
     report: Path | None,
     seed: int,
@@ -275,6 +286,7 @@ def command(
         each=each,
         real=real,
         prompts=prompts,
+        tracks=tracks,
         inserts=inserts,
         seed=seed,
     )
@@ -402,29 +414,39 @@ def _own(run: Run, wish: Asked, assets: Path) -> None:
 
 
 def _music(run: Run, wish: Asked, assets: Path) -> None:
-    if wish.ai_music is None:
-        run.not_measured["music"] = "it needs --ai-music"
-        return
+    """Judge long music of known generators: copies of held-out tracks, and a folder."""
     family = {entry.name: entry.family for entry in run.asked.entries}
-    if wish.ai_generator not in family:
-        run.not_measured["music"] = f"no entry is named {wish.ai_generator}"
-        return
-    theirs = list(
-        clips.files_of(
+    tracks = sources.music(assets, "held", work=run.work / "tracks")
+    copiers = [s for s in SYNTHESIZERS.values() if s.kind == "copy" and s.name in family]
+    for each in copiers:
+        if each.missing:
+            commands = ", ".join(f"`{need.get}`" for need in each.missing)
+            run.not_measured[f"music, {each.name}"] = f"run {commands}"
+    here = [each for each in copiers if not each.missing]
+    wanted = [
+        *clips.excerpts(tracks, seconds=MUSIC_SECONDS, count=_EXCERPTS),
+        *clips.copies(tracks[: wish.tracks], here, seconds=MUSIC_SECONDS, seed=wish.seed),
+    ]
+    if wish.ai_music is None:
+        run.not_measured["music, a folder"] = "it needs --ai-music"
+    elif wish.ai_generator not in family:
+        run.not_measured["music, a folder"] = f"no entry is named {wish.ai_generator}"
+    else:
+        wanted += clips.files_of(
             tuple(walk((wish.ai_music,))),
             generator=wish.ai_generator,
             family=family[wish.ai_generator],
             seconds=MUSIC_SECONDS,
         )
-    )
-    real = _recordings(run, assets, ("held",), MUSIC_SECONDS)
     treatments = {name: TREATMENTS[name] for name in MUSIC_CODECS}
-    found = run.judged(run.heard([*theirs, *real], treatments, "Music"), MUSIC_SECONDS)
+    found = run.judged(run.heard(wanted, treatments, "Music"), MUSIC_SECONDS)
     cells, reals = known.cells(found, run.asked), known.reals(found)
+    confusions = known.confusions(found, run.asked)
     run.found = replace(run.found, music=cells, music_reals=reals)
     run.row["music"] = {
         "generators": [cell.as_json() for cell in cells],
         "real": [each.as_json() for each in reals],
+        "attribution": [each.as_json() for each in confusions],
         "trivial_probe": {
             name: known.probe_json(each) for name, each in known.probes(found).items()
         },

@@ -11,10 +11,12 @@ import numpy as np
 from safegen.audio import Audio, load
 from safegen.errors import InputError
 from safegen.evaluation.synthetic_bench.heard import Clip
+from safegen.training import corpora
 from safegen.training.chain import MUSIC_CODECS
 from safegen.training.items import Item, read
 from safegen.training.outputs import excerpt
 from safegen.training.sources import Source
+from safegen.training.synthesizers import Synthesizer
 
 BLOCK: Final = 5
 """Clips of one source that are taken together, so that they can make a longer sound."""
@@ -99,6 +101,29 @@ def excerpts(tracks: Sequence[Source], *, seconds: float, count: int) -> Iterato
             )
 
 
+def copies(
+    tracks: Sequence[Source], synthesizers: Sequence[Synthesizer], *, seconds: float, seed: int
+) -> Iterator[Clip]:
+    """Cut one excerpt of each track, and pass it through each synthesizer; one chain for all.
+
+    Tracks that are shorter give none.
+    """
+    for track in tracks:
+        path = track.paths[0]
+        if _loaded(path).seconds < seconds:
+            continue
+        for maker in (None, *synthesizers):
+            name = REAL if maker is None else maker.name
+            yield Clip(
+                key=f"{track.name} {path.stat().st_size} {seconds:g} copy {seed} {name}",
+                kind="music",
+                generator=name,
+                family="" if maker is None else maker.family,
+                source=track.name,
+                make=partial(_copied, track, maker, seconds, seed),
+            )
+
+
 def files_of(
     paths: Sequence[Path], *, generator: str, family: str, seconds: float
 ) -> Iterator[Clip]:
@@ -147,6 +172,13 @@ def _played(parts: tuple[Clip, ...]) -> Audio:
 @lru_cache(maxsize=2)
 def _loaded(path: Path) -> Audio:
     return load(path)
+
+
+def _copied(track: Source, maker: Synthesizer | None, seconds: float, seed: int) -> Audio:
+    makers = () if maker is None else (maker,)
+    items = corpora.music(track, seconds=seconds, count=1, synthesizers=makers, seed=seed)
+    # The real excerpt comes first, then its copy.
+    return list(items)[-1].make()
 
 
 def _excerpt(path: Path, seconds: float, start: float) -> Audio:
