@@ -45,7 +45,7 @@ Floats = npt.NDArray[np.float64]
 LEAST_SOURCES: Final = 5
 QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
 P_VALUES: Final = (0.05, LIKELY_P, 0.01)
-_FOLDS: Final = 5
+_MOST_FOLDS: Final = 20
 _DRAWS: Final = 400
 
 
@@ -113,12 +113,13 @@ class Threshold:
 
     Attributes:
         p_value: At most this much.
-        alarms: Real sounds of sources that the threshold was not set on.
+        alarms: Real sounds of sources that the threshold was not set on; None if the other
+            sources are too few to set it.
         found: Synthetic sounds; None if there are none.
     """
 
     p_value: float
-    alarms: Rate
+    alarms: Rate | None
     found: Rate | None
 
 
@@ -136,7 +137,7 @@ class Figures:
         seconds: Lengths with a yardstick.
         quantiles: Of ``QUANTILES``, scores of real sound of four seconds.
         separation: None without enough synthetic sound.
-        thresholds: One for each of ``P_VALUES``.
+        thresholds: One for each of ``P_VALUES`` that can be reached.
     """
 
     kind: str
@@ -275,7 +276,9 @@ def figures(scores: Scores, kinds: Sequence[str]) -> tuple[Figures, ...]:
                 seconds=tuple(y.seconds for y in calibration.yardsticks),
                 quantiles=tuple(float(q) for q in np.quantile(real, QUANTILES)),
                 separation=_separation(sounds) if len(fake) >= LEAST_SYNTHETIC else None,
-                thresholds=tuple(_threshold(sounds, p) for p in P_VALUES),
+                thresholds=tuple(
+                    _threshold(sounds, p) for p in P_VALUES if p * (len(real) + 1) >= 1.0
+                ),
             )
         )
     return tuple(found)
@@ -304,7 +307,7 @@ def figures_json(found: Figures) -> dict[str, Any]:
         "thresholds": [
             {
                 "p_value": each.p_value,
-                "false_alarms": each.alarms.as_json(),
+                "false_alarms": None if each.alarms is None else each.alarms.as_json(),
                 "found": None if each.found is None else each.found.as_json(),
             }
             for each in found.thresholds
@@ -453,17 +456,18 @@ def _threshold(sounds: Sequence[Sound], p_value: float) -> Threshold:
     shortest = min(lengths())
     real = [s for s in sounds if not s.synthetic]
     names = sorted({s.source for s in real})
-    folds = {name: number % _FOLDS for number, name in enumerate(names)}
-    alarms = 0
-    for fold in range(_FOLDS):
+    folds = {name: number % _MOST_FOLDS for number, name in enumerate(names)}
+    alarms, is_set = 0, True
+    for fold in range(min(_MOST_FOLDS, len(names))):
         known = scores_at([s for s in real if folds[s.source] != fold], shortest, synthetic=False)
         asked = scores_at([s for s in real if folds[s.source] == fold], shortest, synthetic=False)
         alarms += _count(asked, known, p_value)
+        is_set = is_set and p_value * (len(known) + 1) >= 1.0
     everything = scores_at(real, shortest, synthetic=False)
     fake = scores_at(sounds, shortest, synthetic=True)
     return Threshold(
         p_value=p_value,
-        alarms=wilson(alarms, len(everything)),
+        alarms=wilson(alarms, len(everything)) if is_set else None,
         found=wilson(_count(fake, everything, p_value), len(fake)) if len(fake) else None,
     )
 
