@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from detectors.synthetic.finding import SynthesisVerdict, SyntheticFinding
 from safegen.audio import Audio
 from safegen.config import Config
+from safegen.errors import SafegenError
 
 if TYPE_CHECKING:
     from detectors.base import WatermarkFinding
@@ -57,10 +58,22 @@ def classifier_of(config: Config) -> Callable[[Audio], SyntheticFinding]:
 
     Args:
         config: Says where the installation keeps generators that were added to it.
+
+    Returns:
+        Raises SafegenError if it can give no answer.
     """
     from detectors import synthetic
+    from detectors.errors import DetectorError
 
-    return lambda audio: synthetic.classify(audio.waveform, audio.sample_rate)
+    def classify(audio: Audio) -> SyntheticFinding:
+        try:
+            return synthetic.classify(audio.waveform, audio.sample_rate)
+        except DetectorError as error:
+            raise SafegenError(
+                f"the classifier gave no answer: {error}", remedy="Run `safegen doctor`."
+            ) from error
+
+    return classify
 
 
 def origin_of(

@@ -17,7 +17,7 @@ everything never means that a human made it.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
@@ -30,6 +30,7 @@ from detectors.audioseal import AudioSeal, message
 from detectors.base import WatermarkFinding
 from detectors.decoder_mark import DecoderMarkFinding
 from detectors.presence import AudioSealFinding, agreement_p
+from detectors.synthetic.finding import SyntheticFinding
 from registry import releases
 from registry.errors import NotFoundError
 from registry.releases import OutputRow
@@ -45,6 +46,7 @@ from safegen.provenance.keys import KeyStore
 from safegen.provenance.log import open_log
 from safegen.recording import mark_json, payload_hex
 from safegen.straighten import straighten
+from safegen.synthesis import Origin, origin_of, synthesis_json
 
 
 class Verdict(StrEnum):
@@ -98,6 +100,7 @@ class Verification:
         is_logged: Whether the record's leaf is included in the log; None if there is no record.
         second: What AudioSeal says; None if it is not installed.
         owed: What the record of a file that is ours says is owed for the works it quotes.
+        synthetic: What the classifier says; None if it was not asked.
     """
 
     file: str
@@ -114,6 +117,20 @@ class Verification:
     is_logged: bool | None
     second: SecondMark | None = None
     owed: tuple[Owed, ...] = ()
+    synthetic: SyntheticFinding | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """Who made it: a mark counts only if the sound is the one that was marked."""
+        if self.verdict is Verdict.CLAIMED_MISMATCH:
+            return origin_of(self.synthetic, root=self.root)
+        return origin_of(
+            self.synthetic,
+            is_logged=self.verdict is Verdict.OURS and self.basis == "sha256",
+            mark=self.mark,
+            root=self.root,
+            manifest=self.manifest,
+        )
 
     def to_json(self) -> dict[str, object]:
         """Give the object that ``verify`` prints."""
@@ -137,6 +154,7 @@ class Verification:
             "content": {"bit_error_rate": self.bit_error_rate},
             "log": {"included": self.is_logged},
             "owed": [each.to_json() for each in self.owed],
+            "synthetic": synthesis_json(self.synthetic, self.origin),
         }
 
 
@@ -156,6 +174,7 @@ class Verifier:
         keys: Of the installation.
         second: Its AudioSeal, None if that is not installed.
         inflation: As ``watermark.inflation_of`` gives it; None takes the shipped one.
+        classify: Asks the classifier; None leaves it out, which takes nothing from the verdict.
     """
 
     def __init__(
@@ -165,8 +184,10 @@ class Verifier:
         keys: KeyStore,
         second: AudioSeal | None = None,
         inflation: float | None = None,
+        classify: Callable[[Audio], SyntheticFinding] | None = None,
     ) -> None:
         self._second = second
+        self._classify = classify
         self._database = database
         self._log = open_log(database, keys)
         self._mark_keys: Mapping[str, bytes] = keys.watermark_keys()
@@ -188,12 +209,13 @@ class Verifier:
         root = decoder_mark.hear(audio.waveform, audio.sample_rate)
         second = self._hear_second(audio)
         manifest = c2pa.read(path, trust_anchors=self._anchors)
+        synthetic = None if self._classify is None else self._classify(audio)
 
         # 3 What we remember about that.
         claim = self._claim(sha256, mark, manifest) or self._by_day(audio, mark)
         if claim is None:
             found = self._without_record(path, sha256, mark, root, manifest)
-            return replace(found, second=second)
+            return replace(found, second=second, synthetic=synthetic)
 
         # 4 Whether the sound is the one we remember; the same bytes need no comparison.
         rate: float | None = None
@@ -220,6 +242,7 @@ class Verifier:
             is_logged=is_logged,
             second=second and self._compared(second, claim.record),
             owed=owed_by(provenance_record.parse(claim.record.record)) if same else (),
+            synthetic=synthetic,
         )
 
     def _hear_second(self, audio: Audio) -> SecondMark | None:

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Use only FILE, its .receipt.json and the log's public key; no registry.",
 )
-@click.option("--explain", is_flag=True, help="Print the evidence behind the verdict.")
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Print the evidence behind the verdict; asks the classifier of synthetic audio, too.",
+)
 @format_option
 def verify(files: tuple[Path, ...], offline: bool, explain: bool, format_: str) -> None:
     """Say what each FILE is: ours, claimed-mismatch or unknown.
@@ -50,6 +54,7 @@ def verify(files: tuple[Path, ...], offline: bool, explain: bool, format_: str) 
     from registry import schema
     from safegen import second_mark, watermark
     from safegen.provenance.keys import KeyStore
+    from safegen.synthesis import classifier_of
     from safegen.verification import Verdict, Verifier
 
     settings = config()
@@ -57,7 +62,11 @@ def verify(files: tuple[Path, ...], offline: bool, explain: bool, format_: str) 
     second = second_mark.from_home(settings)
     database = schema.open_database(settings.database_url)
     verifier = Verifier(
-        database=database, keys=keys, second=second, inflation=watermark.inflation_of(settings)
+        database=database,
+        keys=keys,
+        second=second,
+        inflation=watermark.inflation_of(settings),
+        classify=classifier_of(settings) if explain else None,
     )
     all_ours = True
     unreadable: list[SafegenError] = []
@@ -80,6 +89,8 @@ def verify(files: tuple[Path, ...], offline: bool, explain: bool, format_: str) 
 
 def _text(found: "Verification", *, explain: bool) -> str:
     from safegen.policy import p_text
+    from safegen.synthesis import synthesis_json
+    from safegen.synthesis_words import headline, sentences
     from safegen.watermark import day_of_epoch
 
     lines = [f"{found.verdict.value}: {found.file}", f"  {found.reason}", *_owed_lines(found.owed)]
@@ -87,6 +98,7 @@ def _text(found: "Verification", *, explain: bool) -> str:
         mark, manifest = found.mark, found.manifest
         marked = f"{mark.payload:016x}" if mark.payload is not None else "none"
         day = day_of_epoch(mark.epoch or 0)
+        written = synthesis_json(found.synthetic, found.origin)
         lines += [
             f"  watermark   {marked} (p {p_text(mark.p_value)}, key {mark.key_id or '-'})"
             + (f", marked on {day}" if day else "")
@@ -100,6 +112,8 @@ def _text(found: "Verification", *, explain: bool) -> str:
             f"  audioseal   {_second_text(found)}",
             f"  c2pa        {manifest.state}"
             + (f" ({manifest.issuer})" if manifest.issuer else ""),
+            f"  synthetic   {headline(written) or '-'}",
+            *(f"    {sentence}" for sentence in sentences(written)),
             f"  record      {found.record_id or '-'} {found.decision}",
             f"  log         {_yes_no(found.is_logged)}",
             f"  sha256      {found.sha256}",

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from safegen.recording import Release
 from safegen.verification import Verdict, Verifier
 from tests.safegen.conftest import tones
 from tests.safegen.screening_help import add_work
+from tests.safegen.synthesis_help import HIFIGAN
 
 
 @pytest.fixture
@@ -274,3 +277,32 @@ def test_a_match_that_did_not_count_owes_nothing() -> None:
 def _path(release: Release) -> Path:
     assert release.finished is not None
     return release.finished.path
+
+
+def test_who_made_a_file_rests_on_the_log_then_on_the_mark(
+    released: Release, verifier: Verifier, tmp_path: Path
+) -> None:
+    encoded = tmp_path / "again.mp3"
+    save(load(_path(released)), encoded, bitrate=64_000)
+    stranger = tmp_path / "stranger.wav"
+    save(tones(9, seconds=12.0), stranger)
+
+    rows: list[Any] = [
+        verifier.verify(path).to_json() for path in (_path(released), encoded, stranger)
+    ]
+
+    assert [(r["synthetic"]["verdict"], r["synthetic"]["because"]) for r in rows] == [
+        ("own_generator", "log"),
+        ("own_generator", "watermark"),
+        (None, ""),
+    ]
+
+
+def test_a_mark_that_was_copied_onto_other_sound_identifies_nobody(
+    released: Release, verifier: Verifier
+) -> None:
+    found = replace(
+        verifier.verify(_path(released)), verdict=Verdict.CLAIMED_MISMATCH, synthetic=HIFIGAN
+    )
+
+    assert (found.origin.because, found.origin.generator) == ("classifier", "hifigan")
