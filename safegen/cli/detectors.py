@@ -4,6 +4,7 @@ import click
 
 from safegen.cli.drift import drift
 from safegen.cli.explain import explain
+from safegen.cli.plugins import add, calibrate, list_command, remove, show
 
 
 @click.group()
@@ -16,12 +17,14 @@ def detectors_command() -> None:
       1  could not
       2  wrong use, or too few files to answer
       3  the answer is no (drift: something moved)
+      4  something that was added is damaged
 
     \b
     Example:
+      safegen detectors list
       safegen detectors drift --since 2026-11-01 --report drift.html
     """
 
 
-for _command in (drift, explain):
+for _command in (list_command, show, add, calibrate, remove, drift, explain):
     detectors_command.add_command(_command)
