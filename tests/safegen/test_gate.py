@@ -57,6 +57,11 @@ def test_a_good_output_is_released_marked_signed_and_logged(gate: Gate, tmp_path
         assert row.state == "released"
         assert gate.log.entry(session, row.log_index) == row.record
         gate.log.verify(session)
+    # Whoever hears the file later is told by the mark, whatever the classifier heard before it.
+    told = json.loads(row.record)["synthetic"]
+    assert (told["verdict"], told["because"]) == ("own_generator", "watermark")
+    assert told["model"]
+    assert release.to_json()["synthetic"] == told
     assert release.receipt is not None
     assert release.receipt.exists()
     assert not list((tmp_path / "out" / STAGING_NAME).glob("*/"))

@@ -1,6 +1,7 @@
 """The picture that shows why the classifier says so."""
 
 import io
+import json
 from dataclasses import replace
 
 import matplotlib.image as mpimg
@@ -10,9 +11,11 @@ import pytest
 
 from detectors.base import Interval, WatermarkFinding
 from detectors.synthetic.finding import SynthesisVerdict, SyntheticFinding
+from detectors.synthetic.judging import judge
 from safegen.audio import Audio
-from safegen.synthesis import origin_of
+from safegen.synthesis import origin_of, synthesis_json
 from safegen.synthesis_picture import explanation_png
+from tests.safegen.evaluation.synthetic_bench.rosters import roster
 from tests.safegen.synthesis_help import HIFIGAN, MARK, ROOT
 
 MARK_COLOR = (0x7C, 0x5C, 0xFF)
@@ -121,3 +124,16 @@ def test_the_same_answer_gives_the_same_bytes() -> None:
     )
 
     assert first == second
+
+
+def test_a_finding_of_the_judging_room_is_written_and_drawn() -> None:
+    audio = noise(12.0)
+    finding = judge(audio.waveform, audio.sample_rate, roster=roster())
+
+    written = synthesis_json(finding, origin_of(finding))
+    picture = draw(audio, finding)
+
+    assert len(json.dumps(written, allow_nan=False)) < 10_000
+    assert len(written["segments"]) == 5
+    assert {head["name"] for head in written["heads"]} == {"first", "second", "third"}
+    assert picture.shape[1] > 1000
