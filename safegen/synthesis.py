@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAX_SEGMENTS: Final = 150
 """As many windows as the classifier hears of one file."""
 MAX_HEADS: Final = 5
+GENERIC: Final = "generic"
+"""Family of the models that say whether, not who."""
 
 
 class Because(StrEnum):
@@ -138,7 +140,10 @@ def synthesis_json(finding: SyntheticFinding | None, origin: Origin) -> dict[str
         nothing: dict[str, Any] = {"segments": [], "peaks": [], "combs": [], "heads": []}
         return {**summary, "resolution_seconds": None, **nothing}
     applied = [answer for answer in finding.answers if answer.applied]
-    best = sorted(applied, key=lambda answer: -answer.llr)[:MAX_HEADS]
+    # Models that say whether, not who, stand last, and are always told.
+    generic = [answer for answer in applied if answer.family == GENERIC][: MAX_HEADS - 1]
+    named = [answer for answer in applied if answer.family != GENERIC]
+    best = [*named[: MAX_HEADS - len(generic)], *generic]
     return {
         **summary,
         "resolution_seconds": finding.resolution_seconds,

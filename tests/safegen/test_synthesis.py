@@ -82,13 +82,16 @@ def test_a_long_file_and_a_long_registry_are_cut_to_fit_the_log() -> None:
     many = replace(
         HIFIGAN,
         segments=HIFIGAN.segments * 500,
-        answers=tuple(replace(HIFIGAN.answers[0], llr=float(n)) for n in range(40)),
+        answers=(
+            *(replace(HIFIGAN.answers[0], llr=-float(n)) for n in range(40)),
+            replace(HIFIGAN.answers[0], family="generic", llr=1.5),
+        ),
     )
 
     written = synthesis_json(many, origin_of(many))
 
     assert len(written["segments"]) == MAX_SEGMENTS
-    assert [head["llr"] for head in written["heads"]] == [39.0, 38.0, 37.0, 36.0, 35.0]
+    assert [head["llr"] for head in written["heads"]] == [0.0, -1.0, -2.0, -3.0, 1.5]
     assert len(written["heads"]) == MAX_HEADS
 
 
