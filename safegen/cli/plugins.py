@@ -1,5 +1,6 @@
 """``safegen detectors add|calibrate|list|show|remove``: who is asked, what is an answer worth?"""
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,8 +162,8 @@ def calibrate(
     """Measure what the answers of plug-in NAME are worth on sound of yours.
 
     At least 30 real files from 5 sources, each of 4 seconds or longer, and 10 synthetic
-    ones or none; with fewer than 49 real files nothing can be called synthetic. Files that
-    cannot be heard are named and left out. A stopped run goes on where it was.
+    ones or none; some hundreds are better. Files that cannot be heard are named and left
+    out. A stopped run goes on where it was.
 
     \b
     Exit status:
@@ -419,6 +420,7 @@ def _value_text(value: object) -> str:
 
 def _figure_lines(found: "Figures") -> list[str]:
     from detectors.synthetic.calibration import LEAST_SYNTHETIC
+    from detectors.synthetic.judging import LIKELY_P
     from safegen.evaluation.metrics import between, percent
     from safegen.evaluation.plugin import QUANTILES
 
@@ -431,6 +433,11 @@ def _figure_lines(found: "Figures") -> list[str]:
         f"{', '.join(f'{s:g}' for s in found.seconds)} s",
         f"  scores of real sound: {quantiles}; smallest p-value {found.least_p_value:.4f}",
     ]
+    if found.least_p_value > LIKELY_P:
+        lines.append(
+            f"  too few to call anything synthetic: that takes a p-value of {LIKELY_P:g}, which "
+            f"{math.ceil(1 / LIKELY_P) - 1} real files of {found.kind} can give"
+        )
     if found.separation is not None:
         s = found.separation
         lines.append(
