@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from safegen.errors import InputError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
@@ -18,10 +20,13 @@ class Config:
     Attributes:
         home: The state folder; created on first use by whoever writes there.
         database_url: SQLAlchemy URL, SQLite under ``home`` unless overridden.
+        spectral_evidence: Whether synthetic sound is looked for in lines of its spectrum;
+            docs/synthetic.md says why one may not want that.
     """
 
     home: Path
     database_url: str
+    spectral_evidence: bool = True
 
     @property
     def keys(self) -> Path:
@@ -65,11 +70,21 @@ class Config:
 
 
 def from_environment(environment: Mapping[str, str]) -> Config:
-    """Read ``SAFEGEN_HOME`` and ``SAFEGEN_DATABASE_URL``, with their defaults."""
+    """Read ``SAFEGEN_HOME``, ``SAFEGEN_DATABASE_URL`` and ``SAFEGEN_SPECTRAL_EVIDENCE``.
+
+    Raises:
+        InputError: If the last is neither "on" nor "off".
+    """
     import platformdirs
+
+    wanted = environment.get("SAFEGEN_SPECTRAL_EVIDENCE", "") or "on"
+    if wanted not in ("on", "off"):
+        raise InputError(
+            f"SAFEGEN_SPECTRAL_EVIDENCE is {wanted!r}", remedy='Set it to "on" or "off".'
+        )
 
     named = environment.get("SAFEGEN_HOME", "")
     home = Path(named).expanduser() if named else platformdirs.user_data_path("safegen")
     home = home.absolute()
     url = environment.get("SAFEGEN_DATABASE_URL", "") or f"sqlite:///{home / 'safegen.db'}"
-    return Config(home=home, database_url=url)
+    return Config(home=home, database_url=url, spectral_evidence=wanted == "on")

@@ -84,6 +84,10 @@ class Entry:
             vectors.astype(np.float64) @ self.coefficients + self.intercept, dtype=np.float64
         )
 
+    def judges(self, *, speech: bool, seconds: float) -> bool:
+        """Say whether it was heard making this kind of sound, and the sound is long enough."""
+        return ("speech" if speech else "music") in self.made and seconds >= self.min_seconds
+
     def calibration(self, *, speech: bool) -> Calibration:
         """Choose the yardsticks."""
         return self.speech if speech else self.music

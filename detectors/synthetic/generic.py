@@ -6,8 +6,8 @@ partials stand out, how evenly their phases turn in time, and how evenly across 
 What stands still in a map (the voice, the microphone, an equalizer) is subtracted before
 anything is learned from it. A few networks of different seeds are asked and averaged.
 
-It is for speech: it has learned from speech and a little music, and for anything else its
-score means nothing. It says "synthetic or not", never who, and its score is no
+It is for speech: it has learned from nothing else, and for anything else its score means
+nothing. It says "synthetic or not", never who, and its score is no
 probability: calibration and silence outside the domain are the caller's.
 
 What it learned from, and how well it does on generators and speakers it never heard, is

@@ -43,13 +43,11 @@ LEAST_SAMPLE_RATE: Final = 8_000
 
 KNOWN_P: Final = 0.005
 """A known generator is named if so little real sound finds an entry that fits as well."""
-OUTSIDE_KNOWN_P: Final = 0.002
-"""The same for sound that is unlike what the classifier knows."""
 MARGIN: Final = 1.0
 """Least lead in log likelihood ratio of the named entry over one of another family."""
-LIKELY_P: Final = 0.02
+LIKELY_P: Final = 0.03
 """Synthetic by nobody known is likely if so little real sound scores as high."""
-CLEAR_P: Final = 0.5
+CLEAR_P: Final = 0.6
 """No evidence is said where at least this much real sound scores as high."""
 
 
@@ -130,11 +128,13 @@ class Roster:
                 groups = grouped(source, count)
                 best = np.full(len(groups), -np.inf)
                 for entry in self.entries:
+                    if not entry.judges(speech=speech, seconds=seconds):
+                        continue
                     scores = entry.scores(vectors)
                     at = entry.calibration(speech=speech).at(seconds)
                     found = [at.evidence(float(scores[g].mean())) for g in groups]
                     best = np.maximum(best, found)
-                if len(groups) >= LEAST_GROUPS:
+                if len(groups) >= LEAST_GROUPS and np.isfinite(best).all():
                     yardsticks.append(yardstick(best, seconds=seconds))
             out[speech] = Calibration(yardsticks=tuple(yardsticks))
         return out
@@ -142,9 +142,16 @@ class Roster:
     def p_known(self, evidence: float, *, speech: bool, seconds: float) -> float:
         """Say how much real sound finds an entry that fits as well, in (0, 1]."""
         calibration = self._best_on_real[speech]
-        if not self.entries or not calibration.yardsticks:
+        if not calibration.yardsticks:
             return 1.0
         return calibration.at(seconds).p_value(evidence)
+
+    def least_p(self, *, speech: bool, seconds: float) -> float:
+        """Give the smallest p-value that the counted real sound supports."""
+        calibration = self._best_on_real[speech]
+        if not calibration.yardsticks:
+            return 0.0
+        return 1.0 / (len(calibration.at(seconds).real) + 1)
 
 
 LENGTHS: Final = (1, 2, 5)
@@ -241,19 +248,20 @@ def judge_windows(
     if distance > 1.0:
         kind = "speech" if is_speech else "music"
         outside = f"unlike the {kind} it knows: {distance:.2f} times the limit"
-    heads = _ask_entries(roster, heard, seconds, speech=is_speech)
+    # What is unlike both kinds may be either; asking twice is paid for.
+    kinds = (is_speech, not is_speech) if outside else (is_speech,)
+    asked = [_ask_entries(roster, heard, seconds, speech=speech) for speech in kinds]
+    heads, p_known, least = min(asked, key=lambda found: found[1])
+    p_known = min(1.0, p_known * len(kinds))
+    # Where less real sound was counted than the limit asks for, all of it must fit worse.
+    limit = max(KNOWN_P, least * len(kinds))
     answers, timelines = [h.answer for h in heads], [h.timeline for h in heads]
     generic, generic_timeline = _ask_generic(roster, heard, seconds, speech=is_speech)
     best = answers[0] if answers and answers[0].applied else None
-    p_known = (
-        roster.p_known(best.evidence, speech=is_speech, seconds=seconds)
-        if best is not None
-        else 1.0
-    )
     residual = heard.windows.residual.mean(axis=0)
     combs = _combs(residual, roster)
     likely = generic[0] if generic else None
-    verdict, named, reason = _decide(answers, p_known, likely, outside)
+    verdict, named, reason = _decide(answers, p_known, limit, likely, outside)
     if verdict in (SynthesisVerdict.OWN_GENERATOR, SynthesisVerdict.KNOWN_GENERATOR):
         llr, p_value, timeline = answers[0].llr, p_known, timelines[0]
     else:
@@ -291,15 +299,21 @@ class _Asked:
     timeline: Floats
 
 
-def _ask_entries(roster: Roster, heard: Heard, seconds: float, *, speech: bool) -> list[_Asked]:
-    """Ask every entry; the best first, those that cannot judge last."""
+def _ask_entries(
+    roster: Roster, heard: Heard, seconds: float, *, speech: bool
+) -> tuple[list[_Asked], float, float]:
+    """Ask every entry about sound of one kind.
+
+    Returns:
+        The best answer first, those that cannot judge last; the p-value of the best; and
+        the smallest that could have been found.
+    """
     vectors = roster.reference.vectors(heard.windows)
     out = []
     for entry in roster.entries:
-        why = ""
-        if seconds < entry.min_seconds:
-            why = f"it needs {entry.min_seconds:g} s"
-        if why:
+        if not entry.judges(speech=speech, seconds=seconds):
+            made = " and ".join(entry.made)
+            why = f"it judges {made} of {entry.min_seconds:g} s and more"
             answer = HeadAnswer(
                 name=entry.name, family=entry.family, own=entry.own, applied=False, reason=why
             )
@@ -320,7 +334,11 @@ def _ask_entries(roster: Roster, heard: Heard, seconds: float, *, speech: bool) 
         )
         timeline = np.array([window.llr(float(s)) for s in scores])
         out.append(_Asked(answer=answer, timeline=timeline))
-    return sorted(out, key=lambda a: (a.answer.applied, a.answer.evidence), reverse=True)
+    out.sort(key=lambda a: (a.answer.applied, a.answer.evidence), reverse=True)
+    if not out or not out[0].answer.applied:
+        return out, 1.0, 0.0
+    p_known = roster.p_known(out[0].answer.evidence, speech=speech, seconds=seconds)
+    return out, p_known, roster.least_p(speech=speech, seconds=seconds)
 
 
 def _ask_generic(
@@ -354,12 +372,13 @@ def _ask_generic(
 def _decide(
     answers: Sequence[HeadAnswer],
     p_known: float,
+    limit: float,
     likely: HeadAnswer | None,
     outside: str,
 ) -> tuple[SynthesisVerdict, str, str]:
     """Choose the verdict, the generator it names and the reason if it is silent."""
     best = next((a for a in answers if a.applied), None)
-    if best is not None and p_known <= (OUTSIDE_KNOWN_P if outside else KNOWN_P) and best.llr > 0:
+    if best is not None and p_known <= limit and best.llr > 0:
         rival = next((a for a in answers[1:] if a.applied and a.family != best.family), None)
         if rival is not None and best.evidence - rival.evidence < MARGIN:
             return SynthesisVerdict.SYNTHETIC_LIKELY, "", ""

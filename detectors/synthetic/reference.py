@@ -174,8 +174,10 @@ def to_bytes(reference: Reference) -> bytes:
         "domain_limit": reference.domain_limit,
         "speech_intercept": reference.speech_intercept,
         "names": [*traces.texture_names(), *traces.pulse_names()],
+        "card": reference.card,
     }
-    return save(tensors, {"reference": json.dumps(facts), "card": reference.card})
+    # One key only: their order in the file is not the same every time.
+    return save(tensors, {"reference": json.dumps(facts)})
 
 
 _LEARNED: Final = (
@@ -197,8 +199,7 @@ def parse(data: bytes) -> Reference:
     """
     from safetensors.numpy import load
 
-    metadata = metadata_of(data)
-    facts = json.loads(metadata["reference"])
+    facts = json.loads(metadata_of(data)["reference"])
     if facts["names"] != [*traces.texture_names(), *traces.pulse_names()]:
         msg = "the reference windows were measured with other traces"
         raise DetectorError(msg)
@@ -218,7 +219,7 @@ def parse(data: bytes) -> Reference:
         **{name: tensors[name].astype(np.float64) for name in _LEARNED},
         domain_limit=float(facts["domain_limit"]),
         speech_intercept=float(facts["speech_intercept"]),
-        card=metadata["card"],
+        card=str(facts["card"]),
         digest=hashlib.sha256(data).hexdigest(),
     )
 

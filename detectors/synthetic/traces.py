@@ -2,9 +2,9 @@
 
 Four groups of numbers, from the sound below 8 kHz:
 
-* *Residual*: the spectrum in decibels minus its own running median, mean of all frames. What a voice or
-  a band plays moves about and averages out; what the decoder leaves stands still. A
-  strided decoder draws lines here, at multiples of its rate over its stride.
+* *Residual*: the spectrum in decibels minus its own running median, mean of all frames.
+  What a voice or a band plays moves about and averages out; what the decoder leaves
+  stands still. A strided decoder draws lines here, at multiples of its rate over its stride.
 * *Texture*: how steadily phases turn in time and across frequency, how far partials stand
   out, how ragged their surroundings are, and whether the energy flickers at the frame rate
   of a codec; loud and quiet cells apart.

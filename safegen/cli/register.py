@@ -85,9 +85,8 @@ def register(
       safegen detectors register my-world --through world --recordings speech/
     """
     from detectors.errors import DetectorError
-    from detectors.synthetic import shipped
     from detectors.synthetic.entries import FAMILIES, NAME
-    from safegen.roster import generator_file, write_generator
+    from safegen.roster import generator_file, shipped_roster, write_generator
     from safegen.training.heads import Facts
     from safegen.training.register import from_copies, from_folder
     from safegen.training.register import register as learn
@@ -105,7 +104,7 @@ def register(
     target = generator_file(config(), name)
     if target.exists() and not overwrite:
         raise InputError(f"{name} is registered already", remedy="Say --overwrite to replace it.")
-    roster = shipped()
+    roster = shipped_roster()
     if any(entry.name == name for entry in roster.entries):
         raise InputError(f"{name} is the name of a shipped entry", remedy="Choose another.")
 
@@ -117,12 +116,12 @@ def register(
         sounds = from_folder(name, outputs, note=note)
         origin = f"outputs in a folder {outputs.name}"
     else:
-        if synthesizer not in SYNTHESIZERS or SYNTHESIZERS[synthesizer].kind != "copy":
+        made = SYNTHESIZERS.get(synthesizer or "")
+        if made is None or made.kind != "copy":
             known = ", ".join(s.name for s in SYNTHESIZERS.values() if s.kind == "copy")
             raise InputError(f"nothing copies by {synthesizer!r}", remedy=f"One of {known}.")
         if recordings is None:
             raise InputError("--through needs sound to copy", remedy="Name it: --recordings.")
-        made = SYNTHESIZERS[synthesizer]
         made.check()
         family = made.family if family == "other" else family
         sounds = from_copies(name, recordings, made.copy, count=count)

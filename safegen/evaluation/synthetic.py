@@ -491,17 +491,17 @@ def _recordings(
 
 
 def _shipped() -> Roster:
-    from detectors.synthetic.shipped import shipped
+    from detectors.synthetic.shipping import shipped
 
     return shipped()
 
 
 def generic_cards(roster: Roster) -> dict[str, str]:
-    """Say what each generic model learned from, as JSON; nothing is known of plug-ins."""
+    """Name the generators that each generic model learned from, as JSON; of plug-ins, nobody's."""
     from detectors.synthetic import generic
 
     return {
-        model.name: json.dumps(generic.load().card)
+        model.name: json.dumps(sorted(generic.load().card.get("clips", {})))
         for model in roster.generic
         if model.name == "generic"
     }

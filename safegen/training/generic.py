@@ -30,7 +30,7 @@ from scipy.signal import resample_poly
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from detectors import features
+from detectors.synthetic import trivial
 from detectors.synthetic.generic import (
     ALL_BANDS,
     BANDS,
@@ -513,7 +513,7 @@ def _drawn(
 
 
 def _trivial(clip: Samples) -> Floats:
-    return features.trivial(features.prepare(clip[None], SAMPLE_RATE))
+    return trivial.trivial(trivial.prepare(clip[None], SAMPLE_RATE))
 
 
 def _keep(rows: npt.NDArray[Any], path: Path) -> None:

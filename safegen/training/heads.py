@@ -12,17 +12,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from detectors.synthetic import comb
-from detectors.synthetic.calibration import LEAST_SYNTHETIC, Calibration, yardstick
+from detectors.synthetic.calibration import LEAST_SYNTHETIC, Calibration, Yardstick, yardstick
 from detectors.synthetic.entries import Entry
 from detectors.synthetic.judging import LEAST_GROUPS, LENGTHS, grouped
-from detectors.synthetic.reference import Reference, group_weights, heard_by_heads, nearest
+from detectors.synthetic.reference import (
+    Reference,
+    Windows,
+    group_weights,
+    heard_by_heads,
+    nearest,
+)
 from detectors.synthetic.traces import WINDOW_SECONDS
 from safegen.errors import InputError
 from safegen.training.measured import CLEAN, Table
@@ -32,6 +38,8 @@ Floats = npt.NDArray[np.float64]
 REGULARIZATION: Final = 0.3
 OTHER_KIND: Final = 0.05
 """Share of the real windows' weight that goes to the kind of sound the generator does not make."""
+RIVALS: Final = 0.2
+"""Share of the negative windows' weight that goes to other generators."""
 LEAST_SOURCES: Final = 6
 DOMAIN_AXES: Final = 16
 DOMAIN_QUANTILE: Final = 0.98
@@ -51,7 +59,9 @@ class Facts:
     card: str
 
 
-def fit(facts: Facts, outputs: Table, reference: Reference) -> Entry:
+def fit(
+    facts: Facts, outputs: Table, reference: Reference, *, rivals: Windows | None = None
+) -> Entry:
     """Fit a head.
 
     Args:
@@ -59,6 +69,7 @@ def fit(facts: Facts, outputs: Table, reference: Reference) -> Entry:
         outputs: Windows of what it made; rows whose role is "calibrate" are set aside for
             the yardsticks, and a third of the sources if there are none.
         reference: Real windows.
+        rivals: Windows of other generators that it must not be taken for.
 
     Raises:
         InputError: If there are too few outputs.
@@ -160,14 +171,19 @@ def _calibrated(
     sounds: npt.NDArray[np.str_],
 ) -> Calibration:
     """Make yardsticks for every length there are enough real sounds of."""
-    yardsticks = []
+    yardsticks: list[Yardstick] = []
     for count in LENGTHS:
         low = [float(real[g].mean()) for g in grouped(real_source, count)]
         high = [float(scores[g].mean()) for g in grouped(sounds, count)]
         if len(low) < LEAST_GROUPS:
             continue
         enough = high if len(high) >= LEAST_SYNTHETIC else []
-        yardsticks.append(yardstick(low, enough, seconds=count * WINDOW_SECONDS))
+        made = yardstick(low, enough, seconds=count * WINDOW_SECONDS)
+        if not enough and yardsticks:
+            # Too few long outputs: what a score is worth in shorter ones is worth no less here.
+            last = yardsticks[-1]
+            made = replace(made, slope=last.slope, offset=last.offset, limit=last.limit)
+        yardsticks.append(made)
     return Calibration(yardsticks=tuple(yardsticks))
 
 

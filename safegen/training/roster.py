@@ -13,19 +13,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from detectors.synthetic import calibration, entries, generic, reference
 from detectors.synthetic.calibration import Calibration, yardstick
 from detectors.synthetic.entries import Entry
 from detectors.synthetic.judging import LEAST_GROUPS, LENGTHS, grouped
 from detectors.synthetic.reference import Reference
-from detectors.synthetic.shipped import INDEX
+from detectors.synthetic.shipping import INDEX
 from detectors.synthetic.traces import WINDOW_SECONDS
 from safegen.audio import load, walk
 from safegen.errors import InputError
@@ -34,7 +37,7 @@ from safegen.training import corpora, measured, sources
 from safegen.training.heads import Facts, fit, learn_reference, template
 from safegen.training.measured import Sound, Table
 from safegen.training.outputs import excerpt, generated, prompts_of, requests_for
-from safegen.training.synthesizers import SYNTHESIZERS, Synthesizer, through_own_codec
+from safegen.training.synthesizers import SYNTHESIZERS, Synthesizer
 
 SEED: Final = 20261121
 PROMPT_SEEDS: Final = range(8_000_000, 8_100_000)
@@ -45,9 +48,14 @@ MUSIC_SECONDS: Final = 20.0
 REAL_CLIPS: Final[Mapping[sources.Role, int]] = {"train": 60, "calibrate": 25, "held": 25}
 COPIES: Final[Mapping[sources.Role, int]] = {"train": 40, "calibrate": 12, "held": 12}
 SPOKEN: Final[Mapping[sources.Role, int]] = {"train": 80, "held": 40}
-EXCERPTS: Final[Mapping[sources.Role, int]] = {"train": 1, "calibrate": 3}
+EXCERPTS: Final[Mapping[sources.Role, int]] = {"train": 1, "calibrate": 5}
+KEPT_WINDOWS: Final = 3
+"""Of a piece of music that heads learn from, so that the reference stays small."""
+COPIERS: Final = ("codec", "hifigan", "griffin-lim")
+"""Heard on music too; WORLD is made for voices."""
+COPIES_OUT_OF: Final = 4
+"""One in so many copies calibrates the generic model, so that voices count as much."""
 _COPY_SECONDS: Final = 8.0
-_MOST_REAL_SCORES: Final = 400
 
 HOP_256: Final = 22_050 / 256
 FACTS: Final[Mapping[str, tuple[str, int, tuple[float, ...]]]] = {
@@ -69,6 +77,7 @@ FACTS: Final[Mapping[str, tuple[str, int, tuple[float, ...]]]] = {
     "espeak": ("formant", 22_050, ()),
 }
 """Family, sample rate in Hz and comb spacings in Hz of the entries that ship."""
+VOICES: Final = tuple(n for n, s in SYNTHESIZERS.items() if s.kind == "text")
 OWN: Final = ("music-flow", "procedural", "codec")
 BY_COMB: Final = ("ace-step",)
 """Too few outputs are at hand to fit anything; the comb of the decoder answers."""
@@ -123,8 +132,11 @@ def tables(
         "speech-calibrate": lambda: _speech(speech, "calibrate"),
         "music-train": lambda: _music(assets, "train", work),
         "music-calibrate": lambda: _music(assets, "calibrate", work),
-        "music-codec-train": lambda: _copies(assets, "train", work),
-        "music-codec-calibrate": lambda: _copies(assets, "calibrate", work),
+        **{
+            f"music-{name}-{role}": partial(_copies, name, assets, role, work)
+            for name in COPIERS
+            for role in EXCERPTS
+        },
         **{f"outputs-{name}": partial(_outputs, name, work) for name in OUTPUTS},
         **{f"folder-{name}": partial(from_folder, name, path) for name, path in ai_music.items()},
     }
@@ -144,8 +156,8 @@ def build(table: Table, *, note: Note) -> tuple[Reference, dict[str, Entry], lis
     Returns:
         The reference as it will be read, the entries by name, and the names left out.
     """
-    real = table.generator == ""
-    learned = learn_reference(table.rows(real), card=_card(table))
+    real = (table.generator == "") & _few(table)
+    learned = learn_reference(table.rows(real), card=_card(table.rows(real)))
     # As it will be read: a byte a number, half precision.
     kept = reference.parse(reference.to_bytes(learned))
     made: dict[str, Entry] = {}
@@ -165,45 +177,55 @@ def build(table: Table, *, note: Note) -> tuple[Reference, dict[str, Entry], lis
             min_seconds=MIN_SECONDS.get(name, WINDOW_SECONDS),
             card=_origin(name),
         )
-        make = template if name in BY_COMB else fit
-        made[name] = make(facts, rows, kept)
+        if name in BY_COMB:
+            made[name] = template(facts, rows, kept)
+            continue
+        # Voices are told from each other; a vocoder must not be taught that its lines are
+        # another's.
+        voices = table.windows.rows(np.isin(table.generator, VOICES) & (table.generator != name))
+        made[name] = fit(facts, rows, kept, rivals=voices if name in VOICES else None)
     return kept, made, missing
 
 
 def calibrate_generic(corpus_folder: Path, *, note: Note) -> dict[str, Calibration]:
-    """Measure the generic model on speech that it was not trained on.
+    """Measure the generic model on sound that it was not trained on.
 
-    Real speech of the role "calibrate" against the fakes of the same role.
+    Real speech of the role "calibrate" against copies of it, of which it knows nothing, and
+    voices that it knows, saying sentences that it does not.
     """
     model = generic.load()
-    scores: dict[str, list[float]] = {"real": [], "fake": []}
-    source: dict[str, list[str]] = {"real": [], "fake": []}
-    for item in corpora.read(corpus_folder):
-        if item.role != "calibrate":
+    scores: dict[bool, list[float]] = {True: [], False: []}
+    source: dict[bool, list[str]] = {True: [], False: []}
+    for sound in chain(_speech(corpus_folder, "calibrate"), _speech(corpus_folder, "held")):
+        if not _measures_generic(sound):
             continue
-        sound = item.make().mono()[None, : generic.WINDOW_SAMPLES]
-        if sound.shape[1] == generic.WINDOW_SAMPLES:
-            scores[item.label].append(float(model.logits(sound)[0]))
-            source[item.label].append(f"{item.generator} {item.source}")
-    note(f"Calibrated the generic model on {len(scores['real'])} real clips")
+        is_real = not sound.generator
+        for treatment, audio in measured.for_training(sound):
+            window = audio.mono()[None, : generic.WINDOW_SAMPLES]
+            if window.shape[1] == generic.WINDOW_SAMPLES:
+                scores[is_real].append(float(model.logits(window)[0]))
+                where = f"{sound.generator} {sound.source} {treatment == measured.CLEAN}"
+                source[is_real].append(where)
+    note(f"Calibrated the generic model on {len(scores[True])} real windows")
     yardsticks = []
     for count in LENGTHS:
-        grouped_scores = {
-            label: [
-                float(np.mean(np.array(scores[label])[g]))
-                for g in grouped(np.array(source[label]), count)
+        real, fake = (
+            [
+                float(np.mean([scores[is_real][row] for row in group]))
+                for group in grouped(np.array(source[is_real]), count)
             ]
-            for label in ("real", "fake")
-        }
-        if len(grouped_scores["real"]) >= LEAST_GROUPS:
-            yardsticks.append(
-                yardstick(
-                    grouped_scores["real"],
-                    grouped_scores["fake"],
-                    seconds=count * WINDOW_SECONDS,
-                )
-            )
+            for is_real in (True, False)
+        )
+        if len(real) >= LEAST_GROUPS:
+            yardsticks.append(yardstick(real, fake, seconds=count * WINDOW_SECONDS))
     return {"speech": Calibration(yardsticks=tuple(yardsticks))}
+
+
+def _measures_generic(sound: Sound) -> bool:
+    if sound.generator in VOICES:
+        return sound.role == "held"
+    is_few = not sound.generator or zlib.crc32(sound.name.encode()) % COPIES_OUT_OF == 0
+    return sound.role == "calibrate" and is_few
 
 
 def write(
@@ -215,7 +237,7 @@ def write(
     """Write the files that ship.
 
     Returns:
-        Hash of the index, to be pinned in ``detectors.synthetic.shipped``.
+        Hash of the index, to be pinned in ``detectors.synthetic.shipping``.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -287,12 +309,12 @@ def _music(assets: Path, role: sources.Role, work: Path) -> Iterator[Sound]:
             )
 
 
-def _copies(assets: Path, role: sources.Role, work: Path) -> Iterator[Sound]:
+def _copies(name: str, assets: Path, role: sources.Role, work: Path) -> Iterator[Sound]:
     for track in sources.music(assets, role, work=work):
         part = excerpt(load(track.paths[0]), seconds=_COPY_SECONDS, start=0.5)
         yield Sound(
-            audio=through_own_codec(part),
-            generator="codec",
+            audio=SYNTHESIZERS[name].copy(part),
+            generator=name,
             source=track.name,
             role=role,
             kind="music",
@@ -314,6 +336,17 @@ def _outputs(name: str, work: Path) -> Iterator[Sound]:
             kind="music",
             name=f"{name} {number}",
         )
+
+
+def _few(table: Table) -> npt.NDArray[np.bool_]:
+    """Choose at most ``KEPT_WINDOWS`` of each piece of music that heads learn from."""
+    seen: dict[tuple[str, str], int] = {}
+    out = np.ones(len(table), dtype=bool)
+    for row in np.flatnonzero((table.kind == "music") & (table.role == "train")):
+        key = (str(table.name[row]), str(table.treatment[row]))
+        seen[key] = seen.get(key, 0) + 1
+        out[row] = seen[key] <= KEPT_WINDOWS
+    return out
 
 
 def _origin(name: str) -> str:

@@ -129,9 +129,15 @@ class Synthesizer:
 
 def through_own_codec(audio: Audio) -> Audio:
     """Pass a recording through the shipped codec, every other one quantized."""
-    from safegen.training.clips import copy
+    quantized = zlib.crc32(audio.waveform.tobytes()) % 2 == 0
+    return copied(audio, _codec(), quantized=quantized)
 
-    return copy(audio, _codec(), quantized=zlib.crc32(audio.waveform.tobytes()) % 2 == 0)
+
+def copied(audio: Audio, codec: Codec, *, quantized: bool) -> Audio:
+    """Pass a recording through a codec, as codes or as latents."""
+    if quantized:
+        return codec.decode_codes(codec.encode(audio))
+    return codec.decode(codec.latents(audio)[0])
 
 
 @cache

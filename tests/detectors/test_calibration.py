@@ -83,9 +83,7 @@ def test_too_little_to_calibrate_with_is_refused(
 
 
 def test_a_sound_is_measured_by_the_longest_yardstick_that_it_reaches() -> None:
-    made = Calibration(
-        yardsticks=(yardstick(REAL, seconds=4.0), yardstick(REAL / 2, seconds=20.0))
-    )
+    made = Calibration(yardsticks=(yardstick(REAL, seconds=4.0), yardstick(REAL / 2, seconds=20.0)))
 
     assert made.at(3.0).seconds == 4.0
     assert made.at(19.9).seconds == 4.0

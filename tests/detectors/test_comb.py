@@ -71,8 +71,8 @@ def test_hum_of_the_mains_is_no_comb() -> None:
 
 def test_peaks_tell_which_comb_they_lie_on() -> None:
     sound = with_lines(SPACING, level=0.003)
-    sound = sound + 0.01 * np.sin(2 * np.pi * 3_000 * np.arange(WINDOW_SAMPLES) / SAMPLE_RATE)
-    heard = residual(np.asarray(sound, dtype=np.float32))
+    tone = 0.01 * np.sin(2 * np.pi * 3_000 * np.arange(WINDOW_SAMPLES) / SAMPLE_RATE)
+    heard = residual(np.asarray(sound + tone, dtype=np.float32))
     found = comb.peaks(heard, comb.known(heard))
     alone = next(p for p in found if abs(p.hz - 3_000) < 2 * BIN_HZ)
     rest = [p for p in found if p.stride is not None]

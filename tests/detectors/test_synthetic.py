@@ -1,240 +1,245 @@
+"""The classifier as it ships: who made a sound, and when is it silent?"""
+
 import hashlib
-from pathlib import Path
+import json
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from detectors import features, synthetic
-from detectors.base import Waveform
 from detectors.errors import DetectorError
-from detectors.synthetic import UNDECIDED, classify, judge, parse, shipped
-from safegen.audio import Audio, load, resample
-from safegen.generation.codec import LogMel, griffin_lim
-from safegen.training.clips import Table
-from safegen.training.synthetic import train
+from detectors.synthetic import (
+    SynthesisVerdict,
+    SyntheticFinding,
+    classify,
+    judge,
+    judging,
+    shipped,
+    shipping,
+    traces,
+)
+from safegen.audio import Audio
+from safegen.generation.base import Request
+from safegen.generation.systems import load
 from safegen.watermark import embed
 
-ASSETS = Path(__file__).parents[1] / "assets"
-RATE = features.SAMPLE_RATE
+RATE = 32_000
 
 
-def chord(*, seconds: float, rate: int = RATE, level: float = 0.1, seed: int = 0) -> Waveform:
-    """Plucked notes over a little noise: enough like music to be measured."""
-    dice = np.random.default_rng(seed)
-    time = np.arange(round(seconds * rate)) / rate
-    sound = dice.normal(0, 0.01, len(time))
-    for start in np.arange(0, seconds, 0.5):
-        pitch = float(dice.choice([220.0, 247.0, 262.0, 294.0, 330.0]))
-        since = np.maximum(time - start, 0.0)
-        envelope = np.where(time >= start, np.exp(-3 * since), 0.0)
-        for harmonic in range(1, 12):
-            sound += envelope * np.sin(2 * np.pi * pitch * harmonic * time) / harmonic
-    sound *= level / np.sqrt(np.mean(sound**2))
-    return sound[None].astype(np.float32)
+def said(audio: Audio) -> SyntheticFinding:
+    return classify(audio.waveform, audio.sample_rate)
 
 
-def clip(name: str) -> Audio:
-    """A committed CC0 recording, repeated until it lasts nine seconds."""
-    audio = load(ASSETS / name)
-    times = int(np.ceil(9.0 / audio.seconds))
-    return Audio(waveform=np.tile(audio.waveform, times), sample_rate=audio.sample_rate)
+@pytest.fixture(scope="module")
+def procedural() -> Audio:
+    request = Request(prompt="a calm piano piece at 90 bpm", seconds=10.0, seed=5)
+
+    return load("procedural").generate(request).audio
 
 
-def rebuilt(audio: Audio) -> Audio:
-    """What the shipped codec does to phase, without its weights."""
-    import torch
+@pytest.fixture(scope="module")
+def flow() -> Audio:
+    request = Request(prompt="a fast rock song with drums at 140 bpm", seconds=10.0, seed=5)
 
-    mel = LogMel()
-    mono = torch.from_numpy(resample(audio, 32_000).mono())
-    mono = mono[: len(mono) // 640 * 640]
-    mono = mono * (0.1 / mono.square().mean().sqrt())
-    with torch.inference_mode():
-        waveform = griffin_lim(mel.magnitudes(mel(mono[None]))[0], len(mono))
-    return Audio(waveform=waveform[None].numpy(), sample_rate=32_000)
+    return load("music-flow").generate(request).audio
 
 
-def test_every_evidence_feature_has_a_name_and_is_finite() -> None:
-    row = features.evidence(chord(seconds=4.0)[0].astype(np.float64))
+def noise(seconds: float, *, rate: int = RATE, rms: float = 0.1) -> Audio:
+    dice = np.random.default_rng(1)
+    waveform = dice.standard_normal((1, round(seconds * rate))).astype(np.float32) * rms
 
-    assert row.shape == (len(features.names()),)
-    assert np.isfinite(row).all()
-
-
-@pytest.mark.parametrize("measure", [features.evidence, features.domain])
-def test_features_do_not_depend_on_the_level(measure: object) -> None:
-    segment = chord(seconds=4.0)[0].astype(np.float64)
-
-    loud, quiet = measure(segment), measure(segment * 0.01)  # type: ignore[operator]
-
-    np.testing.assert_allclose(loud, quiet, rtol=1e-6, atol=1e-6)
+    return Audio(waveform=waveform, sample_rate=rate)
 
 
-def test_features_hardly_depend_on_the_sample_rate_of_the_file() -> None:
-    audio = Audio(waveform=chord(seconds=4.0, rate=44_100), sample_rate=44_100)
-    low = resample(audio, 32_000)
+def test_an_output_of_the_default_model_is_recognized_without_its_mark(flow: Audio) -> None:
+    finding = said(flow)
 
-    high_row = features.evidence(features.prepare(audio.waveform, 44_100)[:80_000])
-    low_row = features.evidence(features.prepare(low.waveform, 32_000)[:80_000])
-
-    assert np.corrcoef(high_row, low_row)[0, 1] > 0.99
-
-
-def test_the_phase_of_a_steady_tone_is_steady_and_that_of_noise_is_not() -> None:
-    time = np.arange(4 * RATE) / RATE
-    tone = np.sin(2 * np.pi * 440 * time) + np.sin(2 * np.pi * 2_000 * time)
-    noise = np.random.default_rng(1).normal(0, 0.1, 4 * RATE)
-    phase = features.names().index("phase 300-600 Hz")
-
-    assert features.evidence(tone)[phase] > 0.95
-    assert features.evidence(noise)[phase] < 0.85
+    assert finding.verdict is SynthesisVerdict.OWN_GENERATOR
+    assert finding.generator == "music-flow"
+    assert finding.probability > 0.95
+    assert finding.p_value <= 0.01
+    assert not finding.abstained
+    assert finding.reason == ""
 
 
-def test_a_flicker_at_the_frame_rate_of_the_codec_is_seen() -> None:
-    noise = np.random.default_rng(1).normal(0, 0.1, 4 * RATE)
-    time = np.arange(4 * RATE) / RATE
-    flickering = noise * (1 + 0.3 * np.sin(2 * np.pi * 50 * time))
-    line = features.names().index("flicker 50 Hz")
+def test_an_output_of_the_procedural_row_is_recognized(procedural: Audio) -> None:
+    finding = said(procedural)
 
-    assert features.evidence(flickering)[line] > features.evidence(noise)[line] + 0.5
+    assert finding.verdict is SynthesisVerdict.OWN_GENERATOR
+    assert finding.generator == "procedural"
 
 
-def test_rebuilding_phase_leaves_evidence() -> None:
-    original = clip("guitar.ogg")
-    before = features.prepare(original.waveform, original.sample_rate)
-    after = rebuilt(original)
-    changed = features.prepare(after.waveform, after.sample_rate)
-    phase = features.names().index("phase 1000-1600 Hz")
+def test_the_watermark_is_not_what_the_heads_hear(flow: Audio) -> None:
+    marked = embed(flow, payload=7, key=b"k" * 32)
+    plain, other = said(flow), said(marked)
 
-    here = features.evidence(before[: features.SEGMENT_SAMPLES])[phase]
-    there = features.evidence(changed[: features.SEGMENT_SAMPLES])[phase]
+    assert other.verdict is plain.verdict
+    assert abs(other.llr - plain.llr) < 1.0
+    assert said(embed(noise(10.0), payload=7, key=b"k" * 32)).generator == ""
 
-    assert abs(here - there) > 0.02
+
+def test_the_level_of_a_sound_changes_nothing(flow: Audio) -> None:
+    quiet = Audio(waveform=flow.waveform * np.float32(0.03), sample_rate=flow.sample_rate)
+
+    assert said(quiet).answers[0].score == pytest.approx(said(flow).answers[0].score, abs=0.3)
+
+
+def test_noise_names_nobody() -> None:
+    finding = said(noise(8.0))
+
+    assert finding.verdict in (
+        SynthesisVerdict.INCONCLUSIVE,
+        SynthesisVerdict.NO_SYNTHESIS_EVIDENCE,
+    )
+    assert finding.generator == ""
 
 
 @pytest.mark.parametrize(
-    ("waveform", "rate", "reason"),
+    ("audio", "reason"),
     [
-        (chord(seconds=3.9), RATE, "too short"),
-        (chord(seconds=6.0, level=1e-4), RATE, "too quiet"),
-        (chord(seconds=6.0, rate=8_000), 8_000, "too narrow"),
-        (np.zeros((1, 6 * RATE), dtype=np.float32), RATE, "too quiet"),
+        (noise(3.9), "too short"),
+        (noise(8.0, rate=7_000), "too narrow"),
+        (noise(8.0, rms=1e-5), "too quiet"),
     ],
-    ids=["short", "quiet", "telephone", "silence"],
 )
-def test_it_abstains_when_there_is_too_little_to_hear(
-    waveform: Waveform, rate: int, reason: str
-) -> None:
-    finding = classify(waveform, rate)
+def test_what_cannot_be_judged_is_not_judged(audio: Audio, reason: str) -> None:
+    finding = said(audio)
 
+    assert finding.verdict is SynthesisVerdict.INCONCLUSIVE
     assert finding.abstained
     assert finding.reason.startswith(reason)
-    assert finding.probability == UNDECIDED
+    assert finding.probability == finding.prior
+    assert finding.segments == ()
 
 
-def test_it_abstains_on_drums_alone_and_says_how_far_they_are() -> None:
-    audio = clip("tabla.ogg")
+def test_the_probability_is_that_at_the_stated_prior(flow: Audio) -> None:
+    rare = judge(flow.waveform, flow.sample_rate, roster=shipped(), prior=0.01)
+    even = said(flow)
 
-    finding = classify(audio.waveform, audio.sample_rate)
-
-    assert finding.abstained
-    assert "unlike the music it knows: distance" in finding.reason
-    assert finding.segments
-
-
-@pytest.mark.parametrize("name", sorted(path.name for path in ASSETS.glob("*.ogg")))
-def test_recordings_are_not_called_ours(name: str) -> None:
-    audio = clip(name)
-
-    finding = classify(audio.waveform, audio.sample_rate)
-
-    assert finding.abstained or finding.probability < 0.5
+    assert rare.prior == 0.01
+    assert rare.llr == even.llr
+    assert rare.probability < even.probability
+    odds = even.probability / (1 - even.probability) / 99
+    assert rare.probability == pytest.approx(odds / (1 + odds), rel=1e-6)
 
 
-def test_noise_is_not_called_ours() -> None:
-    noise = np.random.default_rng(3).normal(0, 0.1, (1, 8 * RATE)).astype(np.float32)
+def test_the_timeline_covers_the_file_in_windows_of_the_stated_resolution(flow: Audio) -> None:
+    finding = said(flow)
 
-    finding = classify(noise, RATE)
-
-    assert finding.abstained or finding.probability < 0.1
-
-
-def test_a_watermark_is_no_argument() -> None:
-    # If it were, the classifier would have learned the mark instead of the generator.
-    audio = clip("guitar.ogg")
-    marked = embed(audio, payload=0x1234, key=b"k" * 32)
-    limitless = shipped()
-
-    plain = limitless.log_odds(_evidence(audio)).mean()
-    with_mark = limitless.log_odds(_evidence(marked)).mean()
-
-    assert abs(plain - with_mark) < 1.0
+    assert finding.resolution_seconds == 4.0
+    assert [s.start_seconds for s in finding.segments] == [0.0, 2.0, 4.0, 6.0]
+    assert all(s.end_seconds - s.start_seconds == 4.0 for s in finding.segments)
+    assert all(0.0 <= s.score <= 1.0 for s in finding.segments)
 
 
-def test_segments_cover_the_file_every_two_seconds() -> None:
-    audio = clip("guitar.ogg")
+def test_the_verdict_is_never_that_people_made_it() -> None:
+    assert {v.value for v in SynthesisVerdict} == {
+        "own_generator",
+        "known_generator",
+        "synthetic_likely",
+        "inconclusive",
+        "no_synthesis_evidence",
+    }
 
-    finding = judge(audio.waveform, audio.sample_rate, weights=shipped())
 
-    starts = [segment.start_seconds for segment in finding.segments]
-    assert starts[:3] == pytest.approx([0.0, 2.0, 4.0])
-    assert all(0.0 <= segment.score <= 1.0 for segment in finding.segments)
+def test_a_finding_names_what_it_rests_on(flow: Audio) -> None:
+    finding = said(flow)
+
+    assert finding.model_id.startswith("roster-")
+    assert finding.calibration_id
+    assert finding.data_card_id
+    fewer = replace(shipped(), entries=shipped().entries[1:])
+    assert judge(flow.waveform, flow.sample_rate, roster=fewer).model_id != finding.model_id
 
 
-def test_changed_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "WEIGHTS_SHA256", "0" * 64)
+def test_without_entries_nobody_is_named_and_without_combs_no_comb(flow: Audio) -> None:
+    bare = replace(shipped(), entries=(), combs=False)
+    finding = judge(flow.waveform, flow.sample_rate, roster=bare)
+
+    assert finding.generator == ""
+    assert finding.combs == ()
+    assert finding.verdict in (
+        SynthesisVerdict.INCONCLUSIVE,
+        SynthesisVerdict.SYNTHETIC_LIKELY,
+        SynthesisVerdict.NO_SYNTHESIS_EVIDENCE,
+    )
+
+
+def test_an_entry_answers_only_for_the_kind_of_sound_it_was_heard_making(flow: Audio) -> None:
+    answers = {a.name: a for a in said(flow).answers}
+
+    assert not answers["espeak"].applied
+    assert "speech" in answers["espeak"].reason
+    assert answers["music-flow"].applied
+
+
+def test_long_files_are_heard_at_evenly_spaced_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "MOST_WINDOWS", 3)
+    heard = judging.hear(noise(20.0, rate=16_000).waveform, 16_000)
+
+    assert heard.starts.tolist() == [0.0, 8.0, 16.0]
+
+
+def test_windows_of_silence_are_left_out() -> None:
+    loud = noise(4.0, rate=16_000).waveform
+    whole = np.concatenate([loud, np.zeros_like(loud), np.zeros_like(loud), loud], axis=1)
+    heard = judging.hear(whole, 16_000)
+
+    assert heard.starts.tolist() == [0.0, 2.0, 10.0, 12.0]
+
+
+def test_stereo_and_other_rates_are_heard_like_mono() -> None:
+    mono = noise(6.0, rate=44_100)
+    both = np.repeat(mono.waveform, 2, axis=0)
+    one, two = (judging.hear(w, 44_100).windows for w in (mono.waveform, both))
+
+    assert np.abs(one.residual - two.residual).max() < 0.05
+    assert one.residual.shape[1] == traces.LAST_BIN - traces.FIRST_BIN
+
+
+@pytest.fixture
+def forgetful() -> Iterator[None]:
     shipped.cache_clear()
+    yield
+    shipped.cache_clear()
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_changed_weights_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipping, "INDEX_SHA256", "0" * 64)
 
     with pytest.raises(DetectorError, match="pinned is 0000"):
-        classify(chord(seconds=5.0), RATE)
-    monkeypatch.undo()
-    shipped.cache_clear()
+        shipped()
 
 
-def test_the_recipe_separates_what_differs_and_writes_the_same_bytes_twice() -> None:
-    table = _table(shift=1.5)
+def test_every_shipped_file_is_the_one_the_index_names() -> None:
+    from importlib import resources
 
-    data, report = train(table)
+    folder = resources.files("detectors") / "weights" / "synthetic"
+    index = json.loads((folder / "roster.json").read_bytes())
+    rows = [index["reference"], *index["entries"]]
 
-    assert report.evidence > 0.99
-    assert 0.35 < report.trivial < 0.65
-    assert hashlib.sha256(data).digest() == hashlib.sha256(train(table)[0]).digest()
-    weights = parse(data)
-    assert weights.log_odds(table.evidence[table.own]).mean() > 0
-    assert weights.probability(5.0) > weights.probability(-5.0)
-    speech = table.kind == "speech"
-    assert weights.speech_log_odds(table.domain[speech]).min() > 0
-    assert weights.speech_log_odds(table.domain[~speech]).max() < 0
+    assert len(rows) >= 15
+    for row in rows:
+        data = (folder / row["file"]).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == row["sha256"]
 
 
-def test_the_recipe_finds_nothing_where_nothing_is() -> None:
-    _, report = train(_table(shift=0.0))
+def test_the_shipped_entries_are_calibrated_against_the_shipped_reference() -> None:
+    roster = shipped()
 
-    assert 0.3 < report.evidence < 0.7
-
-
-def _evidence(audio: Audio) -> npt.NDArray[np.float64]:
-    mono = features.prepare(audio.waveform, audio.sample_rate)
-    return np.stack([features.evidence(segment) for _, segment in synthetic.segments(mono)])
-
-
-def _table(*, shift: float) -> Table:
-    """Random clips; ten evidence features differ by ``shift``, and speech lies elsewhere."""
-    dice = np.random.default_rng(7)
-    n = 240
-    own = np.arange(n) % 2 == 0
-    own[200:] = False
-    kind = np.where(own, "output", "recording")
-    kind[200:] = "speech"
-    evidence = dice.normal(0, 1, (n, len(features.names())))
-    evidence[own, :10] += shift
-    domain = dice.normal(0, 1, (n, 3 * features.CEPSTRA - 1))
-    domain[200:] += 1.0
-    return Table(
-        evidence=evidence,
-        domain=domain,
-        trivial=dice.normal(0, 1, (n, len(features.trivial_names()))),
-        own=own,
-        kind=kind,
-        group=np.array([f"group {i // 2}" for i in range(n)]),
-    )
+    assert {e.name for e in roster.entries} >= {
+        "music-flow",
+        "procedural",
+        "codec",
+        "ace-step",
+        "hifigan",
+        "world",
+        "griffin-lim",
+        "piper",
+        "hibari",
+        "espeak",
+    }
+    assert all(e.reference == roster.reference.digest for e in roster.entries)
+    assert {e.name for e in roster.entries if e.own} == {"music-flow", "procedural", "codec"}

@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors import chromaprint, features
+from detectors import chromaprint
+from detectors.synthetic import trivial
 from safegen.audio import Audio, load, sha256_file
 from safegen.encodings import encoding
 from safegen.errors import InputError
@@ -116,7 +117,7 @@ def measure(path: Path) -> Facts:
     is_lossless = stored.codec in _LOSSLESS
     start = audio.cut(0.0, HEARD_SECONDS)
     leading, trailing = _silences(mono, audio.sample_rate)
-    trivial = features.trivial(features.prepare(start.waveform, start.sample_rate))
+    probed = trivial.trivial(trivial.prepare(start.waveform, start.sample_rate))
     numbers = {
         "duration": audio.seconds,
         "leading silence": leading,
@@ -127,7 +128,7 @@ def measure(path: Path) -> Facts:
         "digital zeros": float((mono == 0.0).mean()),
         "bandwidth ceiling": _ceiling(start.mono().astype(np.float64), audio.sample_rate),
         "bit rate": 0.0 if is_lossless else path.stat().st_size * 8 / audio.seconds / 1000,
-        **dict(zip(features.trivial_names(), trivial.tolist(), strict=True)),
+        **dict(zip(trivial.trivial_names(), probed.tolist(), strict=True)),
     }
     is_long = audio.seconds >= DUPLICATE_SECONDS
     return Facts(

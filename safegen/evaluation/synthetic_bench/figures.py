@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors import features
+from detectors.synthetic import trivial
 from detectors.synthetic.finding import SynthesisVerdict
 from safegen.evaluation.auditing.probe import Column, Groups, Separation, separations
 from safegen.evaluation.metrics import Rate, wilson
@@ -118,7 +118,7 @@ def probe(synthetic: Sequence[Judgement], real: Sequence[Judgement]) -> Separati
     is_fake = np.arange(len(both)) < len(synthetic)
     columns = [
         Column(name=name, unit="", values=numbers[:, at])
-        for at, name in enumerate(features.trivial_names())
+        for at, name in enumerate(trivial.trivial_names())
     ]
     groups = Groups(
         sources=np.array([j.clip.source for j in both]),

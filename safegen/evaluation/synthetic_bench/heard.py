@@ -15,8 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from detectors import features
-from detectors.synthetic import traces
+from detectors.synthetic import traces, trivial
 from detectors.synthetic.finding import SyntheticFinding
 from detectors.synthetic.judging import (
     LEAST_RMS,
@@ -206,9 +205,9 @@ def _measured(audio: Audio, clip: Clip, treatment: str, models: Sequence[Generic
             starts=np.zeros(0),
             windows=windows_of([noise]).rows(none),
             logits=np.zeros((0, len(models))),
-            trivial=np.zeros(len(features.trivial_names())),
+            trivial=np.zeros(len(trivial.trivial_names())),
         )
-    mono = features.prepare(audio.waveform, audio.sample_rate)
+    mono = trivial.prepare(audio.waveform, audio.sample_rate)
     columns = [np.asarray(model.logits(heard.sound), dtype=np.float64) for model in models]
     return Piece(
         clip=clip,
@@ -217,7 +216,7 @@ def _measured(audio: Audio, clip: Clip, treatment: str, models: Sequence[Generic
         starts=heard.starts,
         windows=heard.windows,
         logits=np.stack(columns, axis=1) if columns else np.zeros((len(heard.starts), 0)),
-        trivial=np.asarray(features.trivial(mono), dtype=np.float64),
+        trivial=np.asarray(trivial.trivial(mono), dtype=np.float64),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from detectors import features
+from detectors.synthetic import trivial
 from safegen.cli.eval import eval_command
 from safegen.errors import InputError
 from safegen.evaluation.auditing import facts
@@ -225,7 +225,7 @@ def test_a_declared_column_is_compared(fair: Path, tmp_path: Path) -> None:
 
 
 def test_the_trivial_features_of_the_classifier_are_all_probed() -> None:
-    assert facts.NUMBERS[-8:] == features.trivial_names()
+    assert facts.NUMBERS[-8:] == trivial.trivial_names()
     assert set(facts.MEANINGS) == set(facts.NUMBERS)
 
 

@@ -18,7 +18,7 @@ from safegen.generation.compose import compose
 from safegen.generation.procedural import render
 from safegen.generation.systems import load as load_model
 from safegen.generation.systems import load_codec
-from safegen.training import clips
+from safegen.training.synthesizers import copied
 
 NEURAL = tuple(card for card in CARDS if card.parameters)
 OTHER = b"some other label"
@@ -44,8 +44,8 @@ def heard(audio: Audio, *, label: bytes = decoder_mark.LABEL) -> bool:
     [
         lambda codec, music: codec.decode(codec.latents(music)[0]),
         lambda codec, music: codec.decode_codes(codec.encode(music)),
-        lambda codec, music: clips.copy(music, codec, quantized=True),
-        lambda codec, music: clips.copy(music, codec, quantized=False),
+        lambda codec, music: copied(music, codec, quantized=True),
+        lambda codec, music: copied(music, codec, quantized=False),
     ],
     ids=["latents", "codes", "copy through codes", "copy through latents"],
 )

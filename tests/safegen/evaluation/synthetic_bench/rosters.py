@@ -5,8 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from detectors import features
-from detectors.synthetic import traces
+from detectors.synthetic import traces, trivial
 from detectors.synthetic.finding import SynthesisVerdict, SyntheticFinding
 from detectors.synthetic.judging import Roster
 from detectors.synthetic.reference import Windows
@@ -108,7 +107,7 @@ def piece(
         starts=np.zeros(1),
         windows=made,
         logits=np.zeros((1, 0)),
-        trivial=dice.standard_normal(len(features.trivial_names())),
+        trivial=dice.standard_normal(len(trivial.trivial_names())),
     )
 
 
