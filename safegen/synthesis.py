@@ -64,12 +64,13 @@ def classifier_of(config: Config) -> Callable[[Audio], SyntheticFinding]:
     Returns:
         Raises SafegenError if it can give no answer.
     """
-    from detectors import synthetic
     from detectors.errors import DetectorError
+    from detectors.synthetic import judge
+    from safegen.roster import roster_of
 
     def classify(audio: Audio) -> SyntheticFinding:
         try:
-            return synthetic.classify(audio.waveform, audio.sample_rate)
+            return judge(audio.waveform, audio.sample_rate, roster=roster_of(config))
         except DetectorError as error:
             raise SafegenError(
                 f"the classifier gave no answer: {error}", remedy="Run `safegen doctor`."

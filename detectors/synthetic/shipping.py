@@ -15,7 +15,7 @@ from detectors.synthetic import calibration, entries, generic, reference
 from detectors.synthetic.judging import GenericModel, Roster
 
 INDEX: Final = "roster.json"
-INDEX_SHA256: Final = "9604f114f2615be7e113422ef4769f8960d8c900f594fef7467043c7dc97cab9"
+INDEX_SHA256: Final = "ff8c04775e7ff603fe1aac040ce6aa3bdfb32f09817f99c23f33c7edcd9838af"
 FOLDER: Final = "synthetic"
 
 

@@ -27,6 +27,7 @@ from detectors.synthetic.reference import (
     Windows,
     group_weights,
     heard_by_heads,
+    joined,
     nearest,
 )
 from detectors.synthetic.traces import WINDOW_SECONDS
@@ -36,8 +37,6 @@ from safegen.training.measured import CLEAN, Table
 Floats = npt.NDArray[np.float64]
 
 REGULARIZATION: Final = 0.3
-OTHER_KIND: Final = 0.05
-"""Share of the real windows' weight that goes to the kind of sound the generator does not make."""
 RIVALS: Final = 0.2
 """Share of the negative windows' weight that goes to other generators."""
 LEAST_SOURCES: Final = 6
@@ -78,14 +77,15 @@ def fit(
 
     aside = _aside(facts.name, outputs)
     real = ~reference.calibrate
-    vectors = np.concatenate(
-        [
-            reference.vectors(reference.windows.rows(real)),
-            reference.vectors(outputs.windows.rows(~aside)),
-        ]
-    )
-    label = np.arange(len(vectors)) >= int(real.sum())
-    importance = np.concatenate([_evenly(reference.speech[real]), _evenly(outputs.source[~aside])])
+    others = [reference.windows.rows(real)]
+    importance = _evenly(reference.speech[real])
+    if rivals is not None and len(rivals):
+        others.append(rivals)
+        theirs = np.full(len(rivals), 0.5 * RIVALS / len(rivals))
+        importance = np.concatenate([importance * (1.0 - RIVALS), theirs])
+    vectors = reference.vectors(joined([*others, outputs.windows.rows(~aside)]))
+    label = np.arange(len(vectors)) >= len(importance)
+    importance = np.concatenate([importance, _evenly(outputs.source[~aside])])
     head = LogisticRegression(C=REGULARIZATION, max_iter=1000)
     head.fit(vectors, label, importance * len(vectors))
     coefficients = head.coef_[0].astype(np.float32).astype(np.float64)
@@ -270,17 +270,6 @@ def _evenly(groups: npt.NDArray[np.generic]) -> Floats:
     """Weigh rows so that every group counts the same and all together count 1/2."""
     names, which, counts = np.unique(groups, return_inverse=True, return_counts=True)
     return np.asarray(0.5 / (len(names) * counts[which]), dtype=np.float64)
-
-
-def _by_kind(speech: npt.NDArray[np.bool_], made: npt.NDArray[np.str_]) -> Floats:
-    """Weigh real windows by whether the generator makes this kind of sound; they count 1/2."""
-    out = np.zeros(len(speech))
-    for kind in ("speech", "music"):
-        rows = speech == (kind == "speech")
-        share = float(np.mean(made == kind)) * (1.0 - 2 * OTHER_KIND) + OTHER_KIND
-        if rows.any():
-            out[rows] = share / int(rows.sum())
-    return np.asarray(0.5 * out / out.sum(), dtype=np.float64)
 
 
 def _sounds(table: Table) -> npt.NDArray[np.str_]:
