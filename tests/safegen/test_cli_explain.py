@@ -11,6 +11,7 @@ from detectors import synthetic
 from detectors.base import Waveform
 from detectors.errors import DetectorError
 from detectors.synthetic.finding import SyntheticFinding
+from detectors.synthetic.judging import Roster
 from safegen import synthesis, watermark
 from safegen.audio import Audio, save
 from safegen.cli import main
@@ -102,10 +103,10 @@ def test_a_classifier_that_cannot_answer_is_an_error_without_a_traceback(
     monkeypatch.undo()
     monkeypatch.setenv("SAFEGEN_HOME", str(no_home))
 
-    def broken(waveform: Waveform, sample_rate: int) -> SyntheticFinding:
+    def broken(waveform: Waveform, sample_rate: int, *, roster: Roster) -> SyntheticFinding:
         raise DetectorError("the weights are damaged")
 
-    monkeypatch.setattr(synthetic, "classify", broken)
+    monkeypatch.setattr(synthetic, "judge", broken)
     save(tones(1, seconds=5), no_home / "a.wav")
 
     found = run(no_home / "a.wav")
