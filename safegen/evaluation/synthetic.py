@@ -70,8 +70,6 @@ ACE_STEP: Final = "ace-step"
 _FROM_CORPUS: Final = ("known", "unknown", "negatives", "splices", "cost")
 _FROM_ASSETS: Final = ("own", "music")
 _TIMED: Final = 20
-_EXCERPTS: Final = 3
-"""Of each track of recorded music."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -122,7 +120,7 @@ class Asked:
         outputs: Of shipped models.
         treatments: What known generators are judged after.
         each: Clips of every generator.
-        real: Real clips.
+        real: Real clips, and about as many excerpts of recorded music.
         prompts: Outputs of each shipped model.
         tracks: Of recorded music, that are copied by known generators.
         inserts: Sounds of each generator and length of insert.
@@ -203,7 +201,13 @@ class Asked:
     show_default=True,
     help="Of every generator.",
 )
-@click.option("--real", type=click.IntRange(5), default=200, show_default=True, help="Real clips.")
+@click.option(
+    "--real",
+    type=click.IntRange(5),
+    default=200,
+    show_default=True,
+    help="Real clips, and excerpts of music.",
+)
 @click.option(
     "--prompts",
     type=click.IntRange(1),
@@ -406,7 +410,7 @@ def _own(run: Run, wish: Asked, assets: Path) -> None:
             load_model(name), folder=wish.outputs / f"{name}-held", count=wish.prompts
         )
     ]
-    real = _recordings(run, assets, ("held", "calibrate"), own.SECONDS)
+    real = _recordings(run, wish, assets, ("held", "calibrate"), own.SECONDS)
     pieces = run.heard([*made, *real], own.treatments(), "Own outputs")
     found = own.rows(run.judged(pieces, own.SECONDS))
     run.found = replace(run.found, own=found)
@@ -424,7 +428,7 @@ def _music(run: Run, wish: Asked, assets: Path) -> None:
             run.not_measured[f"music, {each.name}"] = f"run {commands}"
     here = [each for each in copiers if not each.missing]
     wanted = [
-        *clips.excerpts(tracks, seconds=MUSIC_SECONDS, count=_EXCERPTS),
+        *_recordings(run, wish, assets, ("held",), MUSIC_SECONDS),
         *clips.copies(tracks[: wish.tracks], here, seconds=MUSIC_SECONDS, seed=wish.seed),
     ]
     if wish.ai_music is None:
@@ -481,13 +485,14 @@ def _cost(run: Run, sounds: Sequence[Audio], kind: str) -> None:
 
 
 def _recordings(
-    run: Run, assets: Path, roles: Sequence[sources.Role], seconds: float
+    run: Run, wish: Asked, assets: Path, roles: Sequence[sources.Role], seconds: float
 ) -> list[Clip]:
-    """Cut excerpts of recorded music."""
+    """Cut about as many excerpts of recorded music as real clips are asked for."""
     tracks = [
         track for role in roles for track in sources.music(assets, role, work=run.work / "tracks")
     ]
-    return list(clips.excerpts(tracks, seconds=seconds, count=_EXCERPTS))
+    count = max(1, round(wish.real / len(tracks)))
+    return list(clips.excerpts(tracks, seconds=seconds, count=count))
 
 
 def _shipped() -> Roster:

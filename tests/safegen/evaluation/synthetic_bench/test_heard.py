@@ -5,10 +5,12 @@ import pytest
 
 from detectors.synthetic.finding import SynthesisVerdict as V
 from detectors.synthetic.judging import GenericModel, Roster
-from safegen.audio import Audio
-from safegen.evaluation.synthetic_bench import clips, cost, negatives
+from safegen.audio import Audio, save
+from safegen.evaluation.synthetic_bench import clips, cost, negatives, own
 from safegen.evaluation.synthetic_bench.heard import Clip, judged, listen, with_kept_scores
 from safegen.training.measured import TREATMENTS
+from safegen.training.sources import Source
+from safegen.training.synthesizers import Synthesizer
 from tests.safegen.evaluation.synthetic_bench.rosters import clip, judgement, piece, roster
 
 CLEAN = {"clean": TREATMENTS["clean"]}
@@ -163,3 +165,70 @@ def test_a_piece_of_numbers_looks_like_one_that_was_heard(tmp_path: Path) -> Non
     assert heard.windows.residual.shape == drawn.windows.residual.shape
     assert heard.windows.shape.shape == drawn.windows.shape.shape
     assert heard.windows.domain.shape == drawn.windows.domain.shape
+
+
+def test_whole_files_are_cut_into_sounds_side_by_side_and_the_rest_is_left_out(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "song.wav"
+    save(_noise(9.0), path)
+
+    found = list(clips.files_of([path], generator="first", family="vocoder", seconds=4.0))
+
+    assert [c.make().seconds for c in found] == pytest.approx([4.0, 4.0])
+    assert len({c.key for c in found}) == 2
+    assert {(c.generator, c.kind, c.source) for c in found} == {("first", "music", "song")}
+
+
+def test_excerpts_of_a_track_are_spread_over_it(tmp_path: Path) -> None:
+    path = tmp_path / "song.wav"
+    save(_noise(9.0), path)
+    track = Source(name="song", role="held", license="CC0-1.0", codec="vorbis", paths=(path,))
+
+    found = list(clips.excerpts([track], seconds=4.0, count=2))
+
+    assert [c.make().seconds for c in found] == pytest.approx([4.0, 4.0])
+    assert not np.array_equal(found[0].make().waveform, found[1].make().waveform)
+    assert {c.generator for c in found} == {""}
+
+
+def test_a_copy_of_a_track_has_the_length_and_the_chain_of_the_real_excerpt(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "song.wav"
+    save(_noise(5.0), path)
+    track = Source(name="song", role="held", license="CC0-1.0", codec="vorbis", paths=(path,))
+    halved = Synthesizer(
+        name="world",
+        family="vocoder",
+        sample_rate=None,
+        tool_license="MIT",
+        copies=lambda audio: Audio(
+            waveform=audio.waveform * np.float32(0.5), sample_rate=audio.sample_rate
+        ),
+    )
+
+    real, copy = clips.copies([track], [halved], seconds=4.0, seed=1)
+
+    assert (real.generator, copy.generator) == ("", "world")
+    loud, quiet = real.make(), copy.make()
+    assert loud.waveform.shape == quiet.waveform.shape
+    assert loud.sample_rate == quiet.sample_rate
+    assert float(quiet.waveform.std() / loud.waveform.std()) == pytest.approx(0.5, abs=0.05)
+
+
+def test_own_outputs_count_as_ours_only_if_they_are_called_so() -> None:
+    said = [
+        judgement(V.OWN_GENERATOR, generator="procedural", named="procedural", seconds=10.0),
+        judgement(V.KNOWN_GENERATOR, generator="procedural", named="world", seconds=10.0),
+        judgement(V.OWN_GENERATOR, seconds=10.0),
+        judgement(V.INCONCLUSIVE, seconds=10.0),
+        judgement(V.INCONCLUSIVE, seconds=10.0),
+    ]
+
+    (row,) = own.rows(said)
+
+    assert row.generator == "procedural"
+    assert (row.own.hits, row.called.hits, row.own.n) == (1, 2, 2)
+    assert row.real_own is not None
+    assert (row.real_own.hits, row.real_own.n) == (1, 3)
