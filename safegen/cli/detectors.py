@@ -5,6 +5,7 @@ import click
 from safegen.cli.drift import drift
 from safegen.cli.explain import explain
 from safegen.cli.plugins import add, calibrate, list_command, remove, show
+from safegen.cli.register import register
 
 
 @click.group()
@@ -22,9 +23,10 @@ def detectors_command() -> None:
     \b
     Example:
       safegen detectors list
+      safegen detectors register my-tts --from outputs/ --family neural-tts
       safegen detectors drift --since 2026-11-01 --report drift.html
     """
 
 
-for _command in (list_command, show, add, calibrate, remove, drift, explain):
+for _command in (list_command, show, register, add, calibrate, remove, drift, explain):
     detectors_command.add_command(_command)

@@ -86,6 +86,7 @@ def register(
     """
     from detectors.errors import DetectorError
     from detectors.synthetic.entries import FAMILIES, NAME
+    from safegen import plugins
     from safegen.roster import generator_file, shipped_roster, write_generator
     from safegen.training.heads import Facts
     from safegen.training.register import from_copies, from_folder
@@ -107,6 +108,8 @@ def register(
     roster = shipped_roster()
     if any(entry.name == name for entry in roster.entries):
         raise InputError(f"{name} is the name of a shipped entry", remedy="Choose another.")
+    if any(plugin.folder.name == name for plugin in plugins.installed(config())):
+        raise InputError(f"{name} is the name of a plug-in", remedy="Choose another.")
 
     def note(text: str) -> None:
         if not quiet:

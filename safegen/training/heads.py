@@ -144,7 +144,7 @@ def _entry(
             clean = theirs & (outputs.treatment == CLEAN)
             figures[f"{kind} eer"] = round(eer(scores[theirs], real_scores[rows]), 4)
             figures[f"{kind} eer clean"] = round(eer(scores[clean], real_scores[rows]), 4)
-            figures[f"{kind} windows"] = int(theirs.sum())
+            figures[f"{kind} windows"] = float(theirs.sum())
     return Entry(
         name=facts.name,
         family=facts.family,
