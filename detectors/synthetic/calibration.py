@@ -61,8 +61,7 @@ class Yardstick:
         """Give the ratio before it is cut at ``limit``: to rank by, not to believe."""
         if self.slope > 0.0:
             return self.slope * score + self.offset
-        p = self.p_value(score)
-        return -math.log(-math.e * p * math.log(p)) if p < 1 / math.e else 0.0
+        return bound(self.p_value(score))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +155,13 @@ def yardstick(
         offset=offset,
         limit=math.log(fewest + 1),
     )
+
+
+def bound(p_value: float) -> float:
+    """Give the largest log likelihood ratio that a p-value alone can stand for, at least 0."""
+    if p_value >= 1 / math.e:
+        return 0.0
+    return -math.log(-math.e * p_value * math.log(p_value))
 
 
 def probability(llr: float, prior: float) -> float:

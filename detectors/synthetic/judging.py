@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from detectors.base import Interval, Waveform
 from detectors.synthetic import comb, traces
-from detectors.synthetic.calibration import Calibration, probability, yardstick
+from detectors.synthetic.calibration import Calibration, bound, probability, yardstick
 from detectors.synthetic.entries import Entry
 from detectors.synthetic.finding import (
     EVEN_PRIOR,
@@ -255,21 +255,22 @@ def judge_windows(
     p_known = min(1.0, p_known * len(kinds))
     # Where less real sound was counted than the limit asks for, all of it must fit worse.
     limit = max(KNOWN_P, least * len(kinds))
-    answers, timelines = [h.answer for h in heads], [h.timeline for h in heads]
+    answers = [head.answer for head in heads]
     generic, generic_timeline = _ask_generic(roster, heard, seconds, speech=is_speech)
-    best = answers[0] if answers and answers[0].applied else None
     residual = heard.windows.residual.mean(axis=0)
     combs = _combs(residual, roster)
     likely = generic[0] if generic else None
     verdict, named, reason = _decide(answers, p_known, limit, likely, outside)
-    if verdict in (SynthesisVerdict.OWN_GENERATOR, SynthesisVerdict.KNOWN_GENERATOR):
-        llr, p_value, timeline = answers[0].llr, p_known, timelines[0]
+    if named:
+        llr, p_value = answers[0].llr, p_known
+        timeline = np.clip(heads[0].timeline, -heads[0].limit, heads[0].limit)
     else:
         llr = 0.0 if likely is None else likely.llr
         p_value = 1.0 if likely is None else likely.p_value
-        timeline = generic_timeline
-        if best is not None and (likely is None or p_known < p_value):
-            llr, p_value, timeline = max(llr, best.llr), p_known, timelines[0]
+        if p_known < p_value:
+            llr, p_value = max(llr, bound(p_known)), p_known
+        anybody = _anybody(roster, heads, speech=is_speech)
+        timeline = generic_timeline if anybody is None else np.maximum(generic_timeline, anybody)
     abstained = verdict is SynthesisVerdict.INCONCLUSIVE
     return SyntheticFinding(
         probability=prior if abstained else probability(llr, prior),
@@ -295,8 +296,11 @@ def judge_windows(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
+    """An answer, the evidence of each window, and where the counts cut it."""
+
     answer: HeadAnswer
     timeline: Floats
+    limit: float = 0.0
 
 
 def _ask_entries(
@@ -332,13 +336,23 @@ def _ask_entries(
             evidence=whole.evidence(mean),
             p_value=whole.p_value(mean),
         )
-        timeline = np.array([window.llr(float(s)) for s in scores])
-        out.append(_Asked(answer=answer, timeline=timeline))
+        timeline = np.array([window.evidence(float(s)) for s in scores])
+        out.append(_Asked(answer=answer, timeline=timeline, limit=window.limit))
     out.sort(key=lambda a: (a.answer.applied, a.answer.evidence), reverse=True)
     if not out or not out[0].answer.applied:
         return out, 1.0, 0.0
     p_known = roster.p_known(out[0].answer.evidence, speech=speech, seconds=seconds)
     return out, p_known, roster.least_p(speech=speech, seconds=seconds)
+
+
+def _anybody(roster: Roster, heads: Sequence[_Asked], *, speech: bool) -> Floats | None:
+    """Say for each window how much likelier it is of any entry at all than real, as ln."""
+    applied = [head.timeline for head in heads if head.answer.applied]
+    if not applied:
+        return None
+    best = np.max(applied, axis=0)
+    seconds = traces.WINDOW_SECONDS
+    return np.array([bound(roster.p_known(float(b), speech=speech, seconds=seconds)) for b in best])
 
 
 def _ask_generic(
