@@ -227,13 +227,13 @@ def _licensed_text(match: dict[str, Any]) -> str:
 
 def _text(found: "Screening") -> str:
     """Write one answer for people: the verdict, then why, then where."""
-    from safegen.policy.judges import SYNTHETIC
     from safegen.synthesis_words import headline
 
     row = found.to_json()
     lines = [f"{row['verdict']:12} {row['file']}"]
     lines += [f"  {reason['rule']:4} {reason['problem']}" for reason in row["reasons"]]
-    if row["synthetic"].get("verdict") in SYNTHETIC:
+    # What the classifier heard stands among the reasons.
+    if row["synthetic"].get("because") not in (None, "", "classifier"):
         lines.append(f"  origin: {headline(row['synthetic'])}")
     lines += [
         f"  quotes {match['title']} ({match['rights_holder']}): {place_text(match)}"
