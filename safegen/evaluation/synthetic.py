@@ -491,6 +491,7 @@ def _recordings(
     tracks = [
         track for role in roles for track in sources.music(assets, role, work=run.work / "tracks")
     ]
+    tracks = tracks[:: max(1, len(tracks) // wish.real)]
     count = max(1, round(wish.real / len(tracks)))
     return list(clips.excerpts(tracks, seconds=seconds, count=count))
 
