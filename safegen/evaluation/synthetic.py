@@ -393,7 +393,8 @@ def _unknown(run: Run, pieces: Sequence[Piece], kind: str) -> None:
 def _negatives(run: Run, real: Sequence[Clip], kind: str) -> None:
     longer = list(clips.joined_clips(real, 2))
     pieces = run.heard(longer, negatives.available(), f"Hard {kind}")
-    found = negatives.rows(run.judged(pieces, negatives.SECONDS))
+    # Each by itself, however long it is after it was played faster or slower.
+    found = negatives.rows([j for piece in pieces for j in run.judged([piece], piece.seconds)])
     run.found = replace(run.found, hard=[*run.found.hard, *found])
     run.row[f"negatives_{kind}"] = [row.as_json() for row in found]
     for name, get in negatives.missing().items():

@@ -82,8 +82,11 @@ def missing() -> dict[str, str]:
 
 def rows(judgements: Sequence[Judgement]) -> list[Hard]:
     """Count by kind of sound and what was done to it."""
+    groups: dict[tuple[str, str], list[Judgement]] = {}
+    for (kind, name, _), same_length in grouped(judgements).items():
+        groups.setdefault((kind, name), []).extend(same_length)
     out = []
-    for (kind, name, _), here in grouped(judgements).items():
+    for (kind, name), here in groups.items():
         called = figures.called(here)
         if called is None:
             continue

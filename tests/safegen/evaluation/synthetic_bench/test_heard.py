@@ -124,7 +124,7 @@ def test_whoever_is_accused_is_named_with_what_was_done() -> None:
     said = [
         judgement(V.KNOWN_GENERATOR, named="first", treatment="pitch+1"),
         judgement(V.KNOWN_GENERATOR, named="first", treatment="pitch+1"),
-        judgement(V.INCONCLUSIVE, treatment="pitch+1"),
+        judgement(V.INCONCLUSIVE, treatment="pitch+1", seconds=7.3),
         judgement(V.SYNTHETIC_LIKELY, treatment="untouched"),
     ]
 
