@@ -131,7 +131,7 @@ class Roster:
                     if not entry.judges(speech=speech, seconds=seconds):
                         continue
                     scores = entry.scores(vectors)
-                    at = entry.calibration(speech=speech).at(seconds)
+                    at = entry.calibration(speech=speech).at(entry.min_seconds)
                     found = [at.evidence(float(scores[g].mean())) for g in groups]
                     best = np.maximum(best, found)
                 if len(groups) >= LEAST_GROUPS and np.isfinite(best).all():
@@ -144,18 +144,25 @@ class Roster:
         calibration = self._best_on_real[speech]
         if not calibration.yardsticks:
             return 1.0
-        return calibration.at(seconds).p_value(evidence)
+        return calibration.at(self._least_seconds(speech, seconds)).p_value(evidence)
 
     def least_p(self, *, speech: bool, seconds: float) -> float:
         """Give the smallest p-value that the counted real sound supports."""
         calibration = self._best_on_real[speech]
         if not calibration.yardsticks:
             return 0.0
-        return 1.0 / (len(calibration.at(seconds).real) + 1)
+        return 1.0 / (len(calibration.at(self._least_seconds(speech, seconds)).real) + 1)
+
+    def _least_seconds(self, speech: bool, seconds: float) -> float:
+        """Give the length from which all entries that judge this sound do so."""
+        asked = (e.min_seconds for e in self.entries if e.judges(speech=speech, seconds=seconds))
+        return max(asked, default=traces.WINDOW_SECONDS)
 
 
 LENGTHS: Final = (1, 2, 5)
-"""Windows of the sounds that yardsticks are made for: 4, 8 and 20 seconds."""
+"""Windows of the sounds that yardsticks are made for: 4, 8 and 20 seconds. A sound is measured
+by the shortest one of its entry, however long it is: windows of one speaker agree, and
+would promise more than the next speaker keeps."""
 LEAST_GROUPS: Final = 30
 
 
@@ -256,7 +263,7 @@ def judge_windows(
     # Where less real sound was counted than the limit asks for, all of it must fit worse.
     limit = max(KNOWN_P, least * len(kinds))
     answers = [head.answer for head in heads]
-    generic, generic_timeline = _ask_generic(roster, heard, seconds, speech=is_speech)
+    generic, generic_timeline = _ask_generic(roster, heard, speech=is_speech)
     residual = heard.windows.residual.mean(axis=0)
     combs = _combs(residual, roster)
     likely = generic[0] if generic else None
@@ -325,7 +332,7 @@ def _ask_entries(
             continue
         scores = entry.scores(vectors)
         calibration = entry.calibration(speech=speech)
-        whole, window = calibration.at(seconds), calibration.at(traces.WINDOW_SECONDS)
+        whole, window = calibration.at(entry.min_seconds), calibration.at(traces.WINDOW_SECONDS)
         mean = float(scores.mean())
         answer = HeadAnswer(
             name=entry.name,
@@ -355,9 +362,7 @@ def _anybody(roster: Roster, heads: Sequence[_Asked], *, speech: bool) -> Floats
     return np.array([bound(roster.p_known(float(b), speech=speech, seconds=seconds)) for b in best])
 
 
-def _ask_generic(
-    roster: Roster, heard: Heard, seconds: float, *, speech: bool
-) -> tuple[list[HeadAnswer], Floats]:
+def _ask_generic(roster: Roster, heard: Heard, *, speech: bool) -> tuple[list[HeadAnswer], Floats]:
     """Ask the models that say whether, not who, in the order of the roster."""
     answers, timelines = [], []
     for model in roster.generic:
@@ -365,7 +370,7 @@ def _ask_generic(
         if calibration is None:
             continue
         scores = model.logits(heard.sound)
-        whole, window = calibration.at(seconds), calibration.at(traces.WINDOW_SECONDS)
+        window = calibration.at(traces.WINDOW_SECONDS)
         mean = float(scores.mean())
         answers.append(
             HeadAnswer(
@@ -373,9 +378,9 @@ def _ask_generic(
                 family="generic",
                 own=False,
                 score=mean,
-                llr=whole.llr(mean),
-                evidence=whole.evidence(mean),
-                p_value=whole.p_value(mean),
+                llr=window.llr(mean),
+                evidence=window.evidence(mean),
+                p_value=window.p_value(mean),
             )
         )
         timelines.append(np.array([window.llr(float(s)) for s in scores]))
