@@ -46,6 +46,9 @@ LEAST_PEAK_DB: Final = 1.0
 MOST_PEAKS: Final = 12
 BLIND_HZ: Final = (20.0, 400.0)
 
+HUM_SHARE: Final = 0.25
+"""Less than this share of the odd lines' excess at the even ones is hum, not a decoder."""
+
 _LOW_HZ: Final = 700.0
 _HIGH_HZ: Final = 7_600.0
 _ABOVE_MAINS_HZ: Final = 2_000.0
@@ -104,7 +107,24 @@ def template(spacing_hz: float) -> npt.NDArray[np.float64]:
 def known(residual: Floats) -> tuple[Comb, ...]:
     """Measure the combs of all ``DECODERS``; those that stand out, strongest first."""
     combs = [measure(residual, spacing) for spacing in _spacings()]
-    return tuple(sorted((c for c in combs if c.z >= STANDS_OUT), key=lambda c: -c.z))
+    seen = (c for c in combs if c.z >= STANDS_OUT and not is_hum(residual, c.spacing_hz))
+    return tuple(sorted(seen, key=lambda c: -c.z))
+
+
+def is_hum(residual: Floats, spacing_hz: float) -> bool:
+    """Say whether the lines are those of mains hum: at the odd multiples and not at the even.
+
+    Always False for spacings that have nothing to do with the mains.
+    """
+    if not _meets_mains(spacing_hz):
+        return False
+    clipped = np.clip(residual, *_CLIP_DB)
+    odd, even = (
+        float(np.mean(clipped[lines]))
+        - float(np.mean([np.mean(clipped[_bins(other)]) for other in _decoys(spacing_hz)]))
+        for lines in (_bins(spacing_hz, 1), _bins(spacing_hz, 0))
+    )
+    return odd > 0.0 and even < HUM_SHARE * odd
 
 
 def search(residual: Floats) -> Comb | None:
@@ -174,12 +194,17 @@ def _decoys(spacing_hz: float) -> tuple[float, ...]:
 
 
 @cache
-def _bins(spacing_hz: float) -> npt.NDArray[np.int64]:
-    """Give the bins of a residual at the multiples of a spacing."""
-    hum = any(_harmonic(spacing_hz, mains) for mains in _MAINS_HZ)
-    low = _ABOVE_MAINS_HZ if hum else _LOW_HZ
+def _bins(spacing_hz: float, parity: int | None = None) -> npt.NDArray[np.int64]:
+    """Give the bins of a residual at the multiples of a spacing; all, even or odd ones."""
+    low = _ABOVE_MAINS_HZ if _meets_mains(spacing_hz) else _LOW_HZ
     multiples = np.arange(np.ceil(low / spacing_hz), np.floor(_HIGH_HZ / spacing_hz) + 1)
+    if parity is not None:
+        multiples = multiples[multiples % 2 == parity]
     return np.asarray(np.round(multiples * spacing_hz / BIN_HZ), dtype=np.int64) - FIRST_BIN
+
+
+def _meets_mains(spacing_hz: float) -> bool:
+    return any(_harmonic(spacing_hz, mains) for mains in _MAINS_HZ)
 
 
 def _harmonic(spacing_hz: float, mains_hz: float) -> bool:

@@ -30,7 +30,7 @@ from detectors.synthetic.finding import (
     SynthesisVerdict,
     SyntheticFinding,
 )
-from detectors.synthetic.reference import Reference, Windows, windows_of
+from detectors.synthetic.reference import Reference, Vectors, Windows, windows_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,7 +45,7 @@ KNOWN_P: Final = 0.005
 """A known generator is named if so little real sound finds an entry that fits as well."""
 MARGIN: Final = 1.0
 """Least lead in log likelihood ratio of the named entry over one of another family."""
-LIKELY_P: Final = 0.03
+LIKELY_P: Final = 0.01
 """Synthetic by nobody known is likely if so little real sound scores as high."""
 CLEAR_P: Final = 0.6
 """No evidence is said where at least this much real sound scores as high."""
@@ -320,11 +320,11 @@ def _ask_entries(
         the smallest that could have been found.
     """
     vectors = roster.reference.vectors(heard.windows)
+    residual = heard.windows.residual.mean(axis=0)
     out = []
     for entry in roster.entries:
-        if not entry.judges(speech=speech, seconds=seconds):
-            made = " and ".join(entry.made)
-            why = f"it judges {made} of {entry.min_seconds:g} s and more"
+        why = _cannot(entry, residual, speech=speech, seconds=seconds)
+        if why:
             answer = HeadAnswer(
                 name=entry.name, family=entry.family, own=entry.own, applied=False, reason=why
             )
@@ -350,6 +350,16 @@ def _ask_entries(
         return out, 1.0, 0.0
     p_known = roster.p_known(out[0].answer.evidence, speech=speech, seconds=seconds)
     return out, p_known, roster.least_p(speech=speech, seconds=seconds)
+
+
+def _cannot(entry: Entry, residual: Vectors, *, speech: bool, seconds: float) -> str:
+    """Say why an entry cannot judge a sound, "" if it can."""
+    if not entry.judges(speech=speech, seconds=seconds):
+        made = " and ".join(entry.made)
+        return f"it judges {made} of {entry.min_seconds:g} s and more"
+    if any(comb.is_hum(residual, spacing) for spacing in entry.spacings_hz):
+        return "lines where its decoder leaves some are those of mains hum here"
+    return ""
 
 
 def _anybody(roster: Roster, heads: Sequence[_Asked], *, speech: bool) -> Floats | None:

@@ -15,7 +15,7 @@ from detectors.synthetic import calibration, entries, generic, reference
 from detectors.synthetic.judging import GenericModel, Roster
 
 INDEX: Final = "roster.json"
-INDEX_SHA256: Final = "ff8c04775e7ff603fe1aac040ce6aa3bdfb32f09817f99c23f33c7edcd9838af"
+INDEX_SHA256: Final = "5857bc44f7a5c0a688185ca35994f5ac40b120e0bea2be7ea54dc3cec50ad22e"
 FOLDER: Final = "synthetic"
 
 

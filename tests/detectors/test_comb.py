@@ -92,3 +92,18 @@ def test_the_template_weighs_what_the_measure_compares() -> None:
     assert weights.sum() == pytest.approx(0.0, abs=1e-9)
     assert weights[line] > 0
     assert weights @ heard > 3 * abs(weights @ residual(noise(6)))
+
+
+def test_a_buzz_of_odd_harmonics_is_told_from_a_decoder_whose_lines_meet_the_mains() -> None:
+    time = np.arange(WINDOW_SAMPLES) / SAMPLE_RATE
+    dice = np.random.default_rng(7)
+    odd = sum(
+        0.003 * np.sin(2 * np.pi * 50 * k * time + dice.uniform(0, 6)) for k in range(1, 156, 2)
+    )
+    buzz = residual(np.asarray(noise(8) + odd, dtype=np.float32))
+    decoder = residual(with_lines(50.0, level=0.003))
+
+    assert comb.is_hum(buzz, 50.0)
+    assert not comb.is_hum(decoder, 50.0)
+    assert not comb.is_hum(buzz, SPACING)
+    assert all(abs(c.spacing_hz - 50.0) > 1.0 for c in comb.known(buzz))
