@@ -135,6 +135,8 @@ def _entry(path: Path, roster: Roster) -> Entry:
         fault = "it says that it ships with this project"
     elif any(entry.name == known.name for known in roster.entries):
         fault = "a shipped entry has its name"
+    elif len(entry.coefficients) != len(roster.reference.mean):
+        fault = "its head is for other numbers than are measured now"
     elif entry.reference != roster.reference.digest:
         fault = "it was made against other real windows than those that ship now"
     else:
@@ -146,8 +148,8 @@ def _broken(path: Path, fault: object) -> IntegrityError:
     name = path.name.removesuffix(SUFFIX)
     return IntegrityError(
         f"{path}: {fault}",
-        remedy=f"Register the generator again (`safegen detectors register {name} --overwrite`), "
-        "or remove the file.",
+        remedy="Register the generator again (`safegen detectors register "
+        f"{name} --from FOLDER --overwrite`), or remove the file.",
     )
 
 
@@ -159,6 +161,7 @@ def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
         for name in files:
             if not name.startswith(".") and name != plugins.UNFINISHED:
                 path = Path(where, name)
-                facts = path.stat()
+                # Of the link, where it is one: what it points at may not be there.
+                facts = path.lstat()
                 found.append((str(path), facts.st_mtime_ns, facts.st_size))
     return tuple(sorted(found))

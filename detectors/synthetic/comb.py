@@ -6,8 +6,8 @@ Distill 2016; Pons et al., ICASSP 2021). The lines are told from what is played 
 comparing them with the multiples of other spacings *in the same sound*: no threshold has
 to be carried over from other sound.
 
-Two known methods nearby are the subject of patent applications; see docs/synthetic.md.
-``ENABLED`` in the judging room switches this evidence off.
+A method nearby is the subject of patent applications; docs/synthetic.md says what is known
+of them, and how to switch this evidence off.
 """
 
 from functools import cache

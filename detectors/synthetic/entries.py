@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.errors import DetectorError
-from detectors.synthetic.calibration import Calibration, Yardstick
+from detectors.synthetic.calibration import LEAST_REAL, Calibration, Yardstick
 from detectors.synthetic.reference import Vectors, metadata_of
 
 Floats = npt.NDArray[np.float64]
@@ -36,6 +36,10 @@ FAMILIES: Final = (
 )
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,47}")
 MOST_BYTES: Final = 1_000_000
+LEAST_SECONDS: Final = (4.0, 8.0, 20.0)
+"""Least lengths of sound that an entry may ask for: there are yardsticks of these."""
+LEAST_SPACING_HZ: Final = 20.0
+MOST_SPACING_HZ: Final = 2_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +178,15 @@ def parse(data: bytes) -> Entry:
             reference=str(facts["reference"]),
             digest=hashlib.sha256(data).hexdigest(),
         )
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (
+        SafetensorError,
+        AttributeError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         msg = f"not an entry of the generator registry: {error}"
         raise DetectorError(msg) from error
     _check(entry)
@@ -191,6 +203,25 @@ def _check(entry: Entry) -> None:
         problem = "its head is not a row of finite numbers"
     elif not entry.speech.yardsticks or not entry.music.yardsticks:
         problem = "it is not calibrated"
+    elif not np.isfinite(_numbers(entry)).all():
+        problem = "a number of its calibration is not finite"
+    elif any(len(y.real) < LEAST_REAL for c in (entry.speech, entry.music) for y in c.yardsticks):
+        problem = f"a yardstick has fewer than {LEAST_REAL} real scores"
+    elif any(not LEAST_SPACING_HZ <= s <= MOST_SPACING_HZ for s in entry.spacings_hz):
+        problem = f"a spacing is not within {LEAST_SPACING_HZ:g} and {MOST_SPACING_HZ:g} Hz"
+    elif entry.min_seconds not in LEAST_SECONDS:
+        problem = "its least length is none of " + ", ".join(f"{s:g}" for s in LEAST_SECONDS)
+    elif not entry.made or not set(entry.made) <= {"speech", "music"}:
+        problem = "it was heard making neither speech nor music"
     if problem:
         msg = f"not an entry of the generator registry: {problem}"
         raise DetectorError(msg)
+
+
+def _numbers(entry: Entry) -> Floats:
+    """Give every number that a score passes through."""
+    yardsticks = (*entry.speech.yardsticks, *entry.music.yardsticks)
+    out = [entry.intercept, entry.min_seconds, *entry.spacings_hz]
+    for y in yardsticks:
+        out += [y.seconds, y.slope, y.offset, y.limit, *y.real.tolist()]
+    return np.array(out, dtype=np.float64)

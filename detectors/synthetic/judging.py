@@ -1,9 +1,9 @@
 """Layers of evidence, and a verdict that knows when to be silent.
 
 1. Every entry of the generator registry scores every window; a file's score is the mean.
-   The best entry decides whether the sound comes from a known generator: its likelihood
-   ratio is compared with that of the best entry *on real sound*, so that asking many
-   entries is paid for.
+   What ships here is asked first, then the others. The best entry decides whether the
+   sound comes from a known generator: its evidence is compared with that of the best
+   entry *on real sound*, so that asking many entries is paid for.
 2. The generic model, and any plugged-in model, say whether it is synthetic at all. They
    answer only for sound like the sound they were calibrated on.
 3. Everything else is inconclusive. Only where no layer finds anything, and none is outside
@@ -12,7 +12,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -36,10 +36,19 @@ Floats = npt.NDArray[np.float64]
 
 STEP_SECONDS: Final = 2.0
 MOST_WINDOWS: Final = 150
-"""Of a file; longer files are heard at evenly spaced windows, five minutes in all."""
+"""Of a file; longer files, from five minutes, are heard at so many evenly spaced windows."""
 LEAST_RMS: Final = 1e-3
 """-60 dB of full scale."""
 LEAST_SAMPLE_RATE: Final = 8_000
+CANCELED: Final = 0.1
+"""Channels whose mix is this far below the loudest of them are out of phase."""
+FEW_BINS: Final = 12
+MOSTLY: Final = 0.9
+FRAME: Final = 1_000
+LEAST_SWING_DB: Final = 0.7
+"""Voices move by 5 dB and more, compressed music by 1.5."""
+LOUDEST: Final = 1e3
+"""Samples beyond are no sound, whatever the scale was meant to be."""
 
 KNOWN_P: Final = 0.005
 """A known generator is named if so little real sound finds an entry that fits as well."""
@@ -85,8 +94,7 @@ class Roster:
         reference: Real windows.
         entries: Of the generator registry.
         generic: Models that say whether, not who.
-        combs: Whether combs are looked at; entries that rest on a comb alone are left out
-            without them.
+        combs: Whether combs are looked at.
     """
 
     reference: Reference
@@ -113,6 +121,16 @@ class Roster:
         """Hash of what the models say they learned from."""
         cards = [self.reference.card, *(e.card for e in self.entries)]
         return hashlib.sha256("\0".join(cards).encode()).hexdigest()[:16]
+
+    @cached_property
+    def own(self) -> "Roster":
+        """The entries of what ships with this project, by themselves."""
+        return replace(self, entries=tuple(e for e in self.entries if e.own), generic=())
+
+    @cached_property
+    def others(self) -> "Roster":
+        """The other entries, by themselves."""
+        return replace(self, entries=tuple(e for e in self.entries if not e.own), generic=())
 
     @cached_property
     def _best_on_real(self) -> dict[bool, Calibration]:
@@ -207,18 +225,25 @@ def hear(waveform: Waveform, sample_rate: int) -> Heard:
     if sample_rate < LEAST_SAMPLE_RATE:
         msg = f"too narrow: sample rate {sample_rate} Hz, at least {LEAST_SAMPLE_RATE} Hz"
         raise UnheardError(msg)
-    mono = traces.prepare(waveform, sample_rate)
+    # Not a number is not within either.
+    if not (np.abs(waveform) <= LOUDEST).all():
+        msg = f"broken: a sample is not a number within {LOUDEST:g}"
+        raise UnheardError(msg)
+    mono = traces.prepare(_audible(waveform), sample_rate)
     # A resampler may return a sample or two less than it should.
     mono = np.pad(mono, (0, max(0, traces.WINDOW_SAMPLES - len(mono))))
     step = round(STEP_SECONDS * traces.SAMPLE_RATE)
     begins = np.arange(0, len(mono) - traces.WINDOW_SAMPLES + 1, step)
     if len(begins) > MOST_WINDOWS:
         begins = begins[np.linspace(0, len(begins) - 1, MOST_WINDOWS).astype(int)]
-    loud = [b for b in begins if _rms(mono[b : b + traces.WINDOW_SAMPLES]) >= LEAST_RMS]
+    loud = [b for b in begins if _rms(_steady(mono[b : b + traces.WINDOW_SAMPLES])) >= LEAST_RMS]
     if not loud:
         msg = "too quiet: no four seconds reach -60 dB"
         raise UnheardError(msg)
-    sound = np.stack([mono[b : b + traces.WINDOW_SAMPLES] for b in loud])
+    sound = np.stack([_steady(mono[b : b + traces.WINDOW_SAMPLES]) for b in loud])
+    reasons = [_no_sound(window) for window in sound]
+    if all(reasons):
+        raise UnheardError(reasons[0])
     return Heard(
         starts=np.array(loud) / traces.SAMPLE_RATE,
         sound=sound,
@@ -257,27 +282,29 @@ def judge_windows(
         outside = f"unlike the {kind} it knows: {distance:.2f} times the limit"
     # What is unlike both kinds may be either; asking twice is paid for.
     kinds = (is_speech, not is_speech) if outside else (is_speech,)
-    asked = [_ask_entries(roster, heard, seconds, speech=speech) for speech in kinds]
-    heads, p_known, least = min(asked, key=lambda found: found[1])
-    p_known = min(1.0, p_known * len(kinds))
-    # Where less real sound was counted than the limit asks for, all of it must fit worse.
-    limit = max(KNOWN_P, least * len(kinds))
-    answers = [head.answer for head in heads]
+    own, others = (_layer(part, heard, seconds, kinds) for part in (roster.own, roster.others))
+    first, second = (own, others) if own.fits else (others, own)
     generic, generic_timeline = _ask_generic(roster, heard, speech=is_speech)
     residual = heard.windows.residual.mean(axis=0)
     combs = _combs(residual, roster)
     likely = generic[0] if generic else None
-    verdict, named, reason = _decide(answers, p_known, limit, likely, outside)
+    p_known = min(own.p_value, others.p_value)
+    verdict, named, reason = _decide(first, p_known, likely, outside)
     if named:
-        llr, p_value = answers[0].llr, p_known
-        timeline = np.clip(heads[0].timeline, -heads[0].limit, heads[0].limit)
+        best = first.heads[0]
+        llr, p_value = best.answer.llr, first.p_value
+        timeline = np.clip(best.timeline, -best.limit, best.limit)
     else:
-        llr = 0.0 if likely is None else likely.llr
-        p_value = 1.0 if likely is None else likely.p_value
-        if p_known < p_value:
-            llr, p_value = max(llr, bound(p_known)), p_known
-        anybody = _anybody(roster, heads, speech=is_speech)
-        timeline = generic_timeline if anybody is None else np.maximum(generic_timeline, anybody)
+        llr, p_value = (likely.llr, likely.p_value) if likely else (0.0, 1.0)
+        if verdict is SynthesisVerdict.SYNTHETIC_LIKELY:
+            llr = max(llr, bound(p_known))
+        # The better of two: asking twice is paid for.
+        p_value = min(1.0, 2.0 * min(p_value, p_known))
+        timeline = generic_timeline
+        for layer in (own, others):
+            timeline = np.maximum(timeline, _anybody(roster, layer, len(timeline)))
+    ranked = sorted([*first.heads[1:], *second.heads], key=_rank, reverse=True)
+    answers = [head.answer for head in (*first.heads[:1], *ranked)]
     abstained = verdict is SynthesisVerdict.INCONCLUSIVE
     return SyntheticFinding(
         probability=prior if abstained else probability(llr, prior),
@@ -308,6 +335,51 @@ class _Asked:
     answer: HeadAnswer
     timeline: Floats
     limit: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layer:
+    """What a group of entries says.
+
+    Attributes:
+        heads: The best first, those that cannot judge last.
+        speech: Whether the sound was taken for speech.
+        p_value: How much real sound finds an entry of the group that fits as well.
+        limit: Largest p-value that names the best.
+    """
+
+    heads: list[_Asked]
+    speech: bool
+    p_value: float
+    limit: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether the best may be named."""
+        return (
+            bool(self.heads)
+            and self.heads[0].answer.applied
+            and self.heads[0].answer.llr > 0
+            and self.p_value <= self.limit
+        )
+
+
+def _layer(roster: Roster, heard: Heard, seconds: float, kinds: Sequence[bool]) -> _Layer:
+    """Ask a group of entries about sound that is speech, music, or either."""
+    asked = [_ask_entries(roster, heard, seconds, speech=speech) for speech in kinds]
+    chosen = min(range(len(kinds)), key=lambda kind: asked[kind][1])
+    heads, p_value, least = asked[chosen]
+    return _Layer(
+        heads=heads,
+        speech=kinds[chosen],
+        p_value=min(1.0, p_value * len(kinds)),
+        # Where less real sound was counted than the limit asks for, all of it must fit worse.
+        limit=max(KNOWN_P, least * len(kinds)),
+    )
+
+
+def _rank(head: _Asked) -> tuple[bool, float]:
+    return head.answer.applied, head.answer.evidence
 
 
 def _ask_entries(
@@ -345,7 +417,7 @@ def _ask_entries(
         )
         timeline = np.array([window.evidence(float(s)) for s in scores])
         out.append(_Asked(answer=answer, timeline=timeline, limit=window.limit))
-    out.sort(key=lambda a: (a.answer.applied, a.answer.evidence), reverse=True)
+    out.sort(key=_rank, reverse=True)
     if not out or not out[0].answer.applied:
         return out, 1.0, 0.0
     p_known = roster.p_known(out[0].answer.evidence, speech=speech, seconds=seconds)
@@ -362,14 +434,17 @@ def _cannot(entry: Entry, residual: Vectors, *, speech: bool, seconds: float) ->
     return ""
 
 
-def _anybody(roster: Roster, heads: Sequence[_Asked], *, speech: bool) -> Floats | None:
-    """Say for each window how much likelier it is of any entry at all than real, as ln."""
-    applied = [head.timeline for head in heads if head.answer.applied]
+def _anybody(roster: Roster, layer: _Layer, count: int) -> Floats:
+    """Say for each window how much likelier it is of any entry of a layer than real, as ln."""
+    applied = [head.timeline for head in layer.heads if head.answer.applied]
     if not applied:
-        return None
-    best = np.max(applied, axis=0)
+        return np.zeros(count)
     seconds = traces.WINDOW_SECONDS
-    return np.array([bound(roster.p_known(float(b), speech=speech, seconds=seconds)) for b in best])
+    p_values = (
+        roster.p_known(float(best), speech=layer.speech, seconds=seconds)
+        for best in np.max(applied, axis=0)
+    )
+    return np.array([bound(p) for p in p_values])
 
 
 def _ask_generic(roster: Roster, heard: Heard, *, speech: bool) -> tuple[list[HeadAnswer], Floats]:
@@ -399,20 +474,23 @@ def _ask_generic(roster: Roster, heard: Heard, *, speech: bool) -> tuple[list[He
 
 
 def _decide(
-    answers: Sequence[HeadAnswer],
+    first: _Layer,
     p_known: float,
-    limit: float,
     likely: HeadAnswer | None,
     outside: str,
 ) -> tuple[SynthesisVerdict, str, str]:
     """Choose the verdict, the generator it names and the reason if it is silent."""
-    best = next((a for a in answers if a.applied), None)
-    if best is not None and p_known <= limit and best.llr > 0:
-        rival = next((a for a in answers[1:] if a.applied and a.family != best.family), None)
+    if first.fits:
+        best, *rest = (head.answer for head in first.heads)
+        if best.own:
+            return SynthesisVerdict.OWN_GENERATOR, best.name, ""
+        if outside:
+            # Real sound of this kind was not counted: no stranger is accused.
+            return SynthesisVerdict.INCONCLUSIVE, "", outside
+        rival = next((a for a in rest if a.applied and a.family != best.family), None)
         if rival is not None and best.evidence - rival.evidence < MARGIN:
             return SynthesisVerdict.SYNTHETIC_LIKELY, "", ""
-        own = SynthesisVerdict.OWN_GENERATOR if best.own else SynthesisVerdict.KNOWN_GENERATOR
-        return own, best.name, ""
+        return SynthesisVerdict.KNOWN_GENERATOR, best.name, ""
     if outside:
         return SynthesisVerdict.INCONCLUSIVE, "", outside
     if likely is None:
@@ -458,6 +536,33 @@ def _silent(reason: str, roster: Roster, prior: float) -> SyntheticFinding:
         calibration_id=roster.calibration_id,
         data_card_id=roster.data_card_id,
     )
+
+
+def _audible(waveform: Waveform) -> Waveform:
+    """Give the loudest channel where mixing the channels would cancel them."""
+    mixed = float(np.sqrt(np.mean(waveform.mean(axis=0, dtype=np.float64) ** 2)))
+    levels = np.sqrt(np.mean(waveform.astype(np.float64) ** 2, axis=1))
+    if mixed >= CANCELED * levels.max():
+        return waveform
+    return waveform[[int(levels.argmax())]]
+
+
+def _steady(window: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Take the constant part away: it cannot be heard."""
+    return np.asarray(window - window.mean(dtype=np.float64), dtype=np.float32)
+
+
+def _no_sound(window: npt.NDArray[np.float32]) -> str:
+    """Say why a window is a signal and neither a voice nor music, "" if it may be either."""
+    power = np.sort(traces.mean_power(window))[::-1]
+    if power[:FEW_BINS].sum() > MOSTLY * power.sum():
+        return "a few tones: nine tenths of the power lie within 50 Hz in all"
+    frames = (window[: len(window) // FRAME * FRAME].reshape(-1, FRAME) ** 2).mean(axis=1)
+    if frames.max() > MOSTLY * frames.sum():
+        return "a click: nine tenths of the power lie within a sixteenth of a second"
+    if float(np.std(10.0 * np.log10(frames + 1e-12))) < LEAST_SWING_DB:
+        return f"a steady noise: its level moves by less than {LEAST_SWING_DB:g} dB"
+    return ""
 
 
 def _rms(window: npt.NDArray[np.float32]) -> float:

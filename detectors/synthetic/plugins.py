@@ -244,6 +244,9 @@ def hashes(folder: Path, code: str = "") -> dict[str, str]:
     Raises:
         DetectorError: If there are no safetensors, or the module is not found.
     """
+    if not folder.is_dir():
+        msg = f"{folder}: the folder is not there"
+        raise DetectorError(msg)
     names = [path.name for path in sorted(folder.iterdir()) if path.is_file()]
     weights = [name for name in names if name.endswith(".safetensors")]
     if not weights:

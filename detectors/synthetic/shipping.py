@@ -15,7 +15,7 @@ from detectors.synthetic import calibration, entries, generic, reference
 from detectors.synthetic.judging import GenericModel, Roster
 
 INDEX: Final = "roster.json"
-INDEX_SHA256: Final = "5857bc44f7a5c0a688185ca35994f5ac40b120e0bea2be7ea54dc3cec50ad22e"
+INDEX_SHA256: Final = "5a5f9906158fbbf04e1220321854753f218d26f1b091236162600540662539af"
 FOLDER: Final = "synthetic"
 
 

@@ -167,6 +167,12 @@ def residual(window: Floats) -> Floats:
     return np.asarray(np.clip(out, *RESIDUAL_RANGE_DB)[FIRST_BIN:LAST_BIN], dtype=np.float32)
 
 
+def mean_power(window: Floats) -> npt.NDArray[np.float64]:
+    """Give the mean power of the bins of a residual's transform; shape (bins,)."""
+    spectrum = _stft(window, RESIDUAL_FFT, RESIDUAL_FFT)
+    return np.asarray((np.abs(spectrum) ** 2).mean(axis=0), dtype=np.float64)
+
+
 def _texture(spectrum: npt.NDArray[np.complex64], magnitude: Floats) -> Floats:
     unit = spectrum / np.maximum(magnitude, 1e-12)
     inner = magnitude[1:-1]

@@ -41,7 +41,11 @@ from safegen.errors import InputError
     help="A comb of its decoder: sample rate over stride. May be repeated.",
 )
 @click.option(
-    "--min-seconds", type=click.FloatRange(4.0), default=4.0, show_default=True, metavar="S"
+    "--min-seconds",
+    type=click.Choice(["4", "8", "20"]),
+    default="4",
+    show_default=True,
+    help="Shorter sound is not judged.",
 )
 @click.option(
     "--by-comb",
@@ -60,7 +64,7 @@ def register(
     family: str,
     sample_rate: int | None,
     spacings: tuple[float, ...],
-    min_seconds: float,
+    min_seconds: str,
     by_comb: bool,
     count: int,
     overwrite: bool,
@@ -102,6 +106,10 @@ def register(
         raise InputError(f"unknown family {family!r}", remedy=f"One of {', '.join(FAMILIES)}.")
     if (outputs is None) == (synthesizer is None):
         raise InputError("say where the outputs come from", remedy="Use --from or --through.")
+    if by_comb and not spacings:
+        raise InputError("--by-comb needs the spacing of a comb", remedy="Name it: --spacing HZ.")
+    if outputs is not None and recordings is not None:
+        raise InputError("--recordings belongs to --through", remedy="Leave it out.")
     target = generator_file(config(), name)
     if target.exists() and not overwrite:
         raise InputError(f"{name} is registered already", remedy="Say --overwrite to replace it.")
@@ -135,7 +143,7 @@ def register(
         own=False,
         sample_rate=sample_rate or 0,
         spacings_hz=spacings,
-        min_seconds=min_seconds,
+        min_seconds=float(min_seconds),
         card=origin,
     )
     hidden = quiet or not sys.stderr.isatty()

@@ -32,7 +32,7 @@ from detectors.synthetic.reference import (
 )
 from detectors.synthetic.traces import WINDOW_SECONDS
 from safegen.errors import InputError
-from safegen.training.measured import CLEAN, Table
+from safegen.training.measured import CLEAN, Table, join
 
 Floats = npt.NDArray[np.float64]
 
@@ -128,7 +128,11 @@ def _entry(
     real = reference.calibrate
     real_scores = reference.vectors(reference.windows.rows(real)) @ coefficients + intercept
     scores = reference.vectors(outputs.windows) @ coefficients + intercept
-    kinds = tuple(sorted(set(outputs.kind.tolist())))
+    kinds = tuple(
+        kind
+        for kind in ("music", "speech")
+        if int((outputs.kind == kind).sum()) >= min(LEAST_SYNTHETIC, len(outputs) // 2)
+    )
     calibrations = {}
     figures: dict[str, float] = {}
     for kind in ("speech", "music"):
@@ -140,7 +144,7 @@ def _entry(
             scores[theirs],
             _sounds(outputs)[theirs],
         )
-        if theirs.any():
+        if kind in kinds:
             clean = theirs & (outputs.treatment == CLEAN)
             figures[f"{kind} eer"] = round(eer(scores[theirs], real_scores[rows]), 4)
             figures[f"{kind} eer clean"] = round(eer(scores[clean], real_scores[rows]), 4)
@@ -187,12 +191,15 @@ def _calibrated(
     return Calibration(yardsticks=tuple(yardsticks))
 
 
-def learn_reference(table: Table, *, card: dict[str, object]) -> Reference:
+def learn_reference(
+    table: Table, *, card: dict[str, object], synthetic: Table | None = None
+) -> Reference:
     """Make the reference from real windows: what is usual, and what is outside.
 
     Args:
         table: Real windows of the roles "train" and "calibrate", speech and music.
         card: What they are of.
+        synthetic: More speech and music, to tell one from the other.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -217,8 +224,9 @@ def learn_reference(table: Table, *, card: dict[str, object]) -> Reference:
     )
     scale = domain[train].std(axis=0) + 1e-9
     kinds = LogisticRegression(C=_KIND_REGULARIZATION, max_iter=1000, class_weight="balanced")
-    # Speech from music is told with all sources there are: it says nothing about generators.
-    kinds.fit((domain - mean) / scale, speech)
+    # Speech from music is told with all sound there is: it says nothing about generators.
+    every = table if synthetic is None else join([table, synthetic])
+    kinds.fit((every.windows.domain - mean) / scale, every.kind == "speech")
     return Reference(
         windows=table.windows,
         source=table.source,
@@ -253,8 +261,9 @@ def _aside(name: str, outputs: Table) -> npt.NDArray[np.bool_]:
     """Choose the rows that yardsticks are made from."""
     declared = np.asarray(outputs.role == "calibrate")
     if not declared.any():
-        # A voice that speaks is one source: then its clips are told apart by their names.
-        unit = outputs.source if len(set(outputs.source.tolist())) > 1 else outputs.name
+        # A few voices or sessions are too few to set some aside: then files are told apart.
+        sources = len(set(outputs.source.tolist()))
+        unit = outputs.source if sources >= LEAST_SOURCES else outputs.name
         units = sorted(set(unit.tolist()))
         if len(units) < LEAST_SOURCES:
             raise InputError(

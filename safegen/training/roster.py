@@ -157,7 +157,11 @@ def build(table: Table, *, note: Note) -> tuple[Reference, dict[str, Entry], lis
         The reference as it will be read, the entries by name, and the names left out.
     """
     real = (table.generator == "") & _few(table)
-    learned = learn_reference(table.rows(real), card=_card(table.rows(real)))
+    learned = learn_reference(
+        table.rows(real),
+        card=_card(table.rows(real)),
+        synthetic=table.rows(table.generator != ""),
+    )
     # As it will be read: a byte a number, half precision.
     kept = reference.parse(reference.to_bytes(learned))
     made: dict[str, Entry] = {}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from detectors.errors import DetectorError
@@ -47,7 +48,8 @@ def flow() -> Audio:
 
 def noise(seconds: float, *, rate: int = RATE, rms: float = 0.1) -> Audio:
     dice = np.random.default_rng(1)
-    waveform = dice.standard_normal((1, round(seconds * rate))).astype(np.float32) * rms
+    swell = 1.0 + 0.5 * np.sin(np.arange(round(seconds * rate)) * 12.0 / rate)
+    waveform = (dice.standard_normal((1, len(swell))) * swell).astype(np.float32) * rms
 
     return Audio(waveform=waveform, sample_rate=rate)
 
@@ -85,14 +87,42 @@ def test_the_level_of_a_sound_changes_nothing(flow: Audio) -> None:
     assert said(quiet).answers[0].score == pytest.approx(said(flow).answers[0].score, abs=0.3)
 
 
-def test_noise_names_nobody() -> None:
-    finding = said(noise(8.0))
+TIME = np.arange(8 * 16_000) / 16_000
 
-    assert finding.verdict in (
-        SynthesisVerdict.INCONCLUSIVE,
-        SynthesisVerdict.NO_SYNTHESIS_EVIDENCE,
-    )
+
+@pytest.mark.parametrize(
+    ("sound", "reason"),
+    [
+        (0.1 * np.random.default_rng(1).standard_normal(len(TIME)), "a steady noise"),
+        (0.3 * np.sin(2 * np.pi * 440 * TIME), "a few tones"),
+        (0.3 * np.sign(np.sin(2 * np.pi * 220 * TIME)), "a few tones"),
+        (np.full(len(TIME), 0.1), "too quiet"),
+        (0.5 * (np.arange(len(TIME)) % 186 == 0), "a steady noise"),
+        (sum(np.sin(2 * np.pi * 50 * k * TIME) / k for k in range(1, 150)) * 0.1, "a "),
+        (0.9 * (np.arange(len(TIME)) == 3_000), "a click"),
+        (np.where(np.arange(len(TIME)) == 9, np.nan, 0.1 * np.sin(TIME)), "broken"),
+        (np.where(np.arange(len(TIME)) == 9, 1e30, 0.1 * np.sin(TIME)), "broken"),
+    ],
+)
+def test_test_signals_accuse_nobody(sound: npt.NDArray[np.float64], reason: str) -> None:
+    finding = classify(sound[None].astype(np.float32), 16_000)
+
+    assert finding.verdict is SynthesisVerdict.INCONCLUSIVE
+    assert finding.reason.startswith(reason)
     assert finding.generator == ""
+
+
+def test_channels_that_cancel_are_heard_by_themselves(flow: Audio) -> None:
+    mono = flow.mono()
+    both = Audio(waveform=np.stack([mono, -mono]), sample_rate=flow.sample_rate)
+
+    assert said(both).generator == said(flow).generator
+
+
+def test_a_constant_under_a_sound_changes_nothing(flow: Audio) -> None:
+    lifted = Audio(waveform=flow.waveform + np.float32(0.2), sample_rate=flow.sample_rate)
+
+    assert said(lifted).answers[0].score == pytest.approx(said(flow).answers[0].score, abs=0.3)
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,13 @@ def test_a_template_without_a_comb_is_refused() -> None:
         template(replace(FACTS, spacings_hz=()), outputs(60), shipped().reference)
 
 
-def test_too_few_sources_are_refused() -> None:
+def test_too_few_outputs_are_refused() -> None:
     with pytest.raises(InputError, match="at least 6"):
-        fit(FACTS, outputs(40, sources=5), shipped().reference)
+        fit(FACTS, outputs(5), shipped().reference)
+
+
+def test_files_of_a_few_voices_are_told_apart_by_name() -> None:
+    assert fit(FACTS, outputs(60, sources=2), shipped().reference).made == ("speech",)
 
 
 def test_rivals_are_what_a_head_is_not() -> None:
@@ -103,6 +107,10 @@ def test_an_entry_survives_its_file_and_gives_the_same_bytes_again() -> None:
         ({"name": "../evil"}, "the name"),
         ({"family": "unheard-of"}, "family"),
         ({"coefficients": np.full(3, np.nan)}, "finite"),
+        ({"intercept": float("nan")}, "not finite"),
+        ({"min_seconds": 5.0}, "least length"),
+        ({"spacings_hz": (1e-7,)}, "spacing"),
+        ({"made": ("smells",)}, "neither speech nor music"),
     ],
 )
 def test_an_impossible_entry_is_refused(change: dict[str, object], problem: str) -> None:
