@@ -8,7 +8,7 @@ weighted the same (Brummer and du Preez 2006), and never more than the number of
 can support. Without synthetic sound to compare with there is only the bound that a
 p-value puts on it (Vovk 1993; Sellke, Bayarri and Berger 2001).
 
-Longer sound gives steadier scores, so each length has its own yardstick.
+A yardstick is for one length of sound: longer sound gives steadier scores.
 """
 
 import math

@@ -99,8 +99,8 @@ class SyntheticFinding:
         model_id: Names and hash of the models that answered.
         verdict: The answer.
         generator: Name of the entry, if the verdict names one; "" otherwise.
-        llr: Natural logarithm of the likelihood ratio, synthetic against real; 0 if it
-            abstained outside its domain.
+        llr: Natural logarithm of the likelihood ratio, synthetic against real; 0 if
+            nothing could be asked.
         prior: Share of synthetic sound that ``probability`` assumes.
         p_value: Chance that real sound of the calibration set looks as synthetic, in (0, 1].
         out_of_domain: Why the sound is unlike what the classifier knows, "" if it is not.

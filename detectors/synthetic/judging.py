@@ -53,7 +53,9 @@ LOUDEST: Final = 1e3
 KNOWN_P: Final = 0.005
 """A known generator is named if so little real sound finds an entry that fits as well."""
 MARGIN: Final = 1.0
-"""Least lead in log likelihood ratio of the named entry over one of another family."""
+"""Least log likelihood ratio of the named entry, and its least lead over one of another family."""
+SURE: Final = 2.0
+"""Least log-odds of speech or of music at which models that know only one are asked."""
 LIKELY_P: Final = 0.01
 """Synthetic by nobody known is likely if so little real sound scores as high."""
 CLEAR_P: Final = 0.6
@@ -274,7 +276,8 @@ def judge_windows(
 ) -> SyntheticFinding:
     """Judge measured windows of a sound of ``seconds``."""
     reference = roster.reference
-    is_speech = float(np.median(reference.speech_log_odds(heard.windows.domain))) > 0.0
+    odds = float(np.median(reference.speech_log_odds(heard.windows.domain)))
+    is_speech = odds > 0.0
     distance = float(np.median(reference.distance(heard.windows.domain)))
     outside = ""
     if distance > 1.0:
@@ -284,7 +287,8 @@ def judge_windows(
     kinds = (is_speech, not is_speech) if outside else (is_speech,)
     own, others = (_layer(part, heard, seconds, kinds) for part in (roster.own, roster.others))
     first, second = (own, others) if own.fits else (others, own)
-    generic, generic_timeline = _ask_generic(roster, heard, speech=is_speech)
+    sure = replace(roster, generic=roster.generic if abs(odds) >= SURE else ())
+    generic, generic_timeline = _ask_generic(sure, heard, speech=is_speech)
     residual = heard.windows.residual.mean(axis=0)
     combs = _combs(residual, roster)
     likely = generic[0] if generic else None
@@ -359,7 +363,7 @@ class _Layer:
         return (
             bool(self.heads)
             and self.heads[0].answer.applied
-            and self.heads[0].answer.llr > 0
+            and self.heads[0].answer.llr >= MARGIN
             and self.p_value <= self.limit
         )
 
