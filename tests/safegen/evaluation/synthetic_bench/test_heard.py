@@ -17,7 +17,8 @@ CLEAN = {"clean": TREATMENTS["clean"]}
 
 
 def _noise(seconds: float, *, seed: int = 0, level: float = 0.1) -> Audio:
-    samples = np.random.default_rng(seed).standard_normal(round(16_000 * seconds)) * level
+    swell = 1.0 + 0.5 * np.sin(np.arange(round(16_000 * seconds)) * 12.0 / 16_000)
+    samples = np.random.default_rng(seed).standard_normal(len(swell)) * swell * level
     return Audio(waveform=samples[None].astype(np.float32), sample_rate=16_000)
 
 
