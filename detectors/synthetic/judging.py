@@ -42,6 +42,8 @@ LEAST_RMS: Final = 1e-3
 LEAST_SAMPLE_RATE: Final = 8_000
 CANCELED: Final = 0.1
 """Channels whose mix is this far below the loudest of them are out of phase."""
+RUMBLE_BINS: Final = 16
+"""Below 60 Hz there may be rumble in any recording."""
 FEW_BINS: Final = 12
 MOSTLY: Final = 0.9
 FRAME: Final = 1_000
@@ -558,7 +560,7 @@ def _steady(window: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def _no_sound(window: npt.NDArray[np.float32]) -> str:
     """Say why a window is a signal and neither a voice nor music, "" if it may be either."""
-    power = np.sort(traces.mean_power(window))[::-1]
+    power = np.sort(traces.mean_power(window)[RUMBLE_BINS:])[::-1]
     if power[:FEW_BINS].sum() > MOSTLY * power.sum():
         return "a few tones: nine tenths of the power lie within 50 Hz in all"
     frames = (window[: len(window) // FRAME * FRAME].reshape(-1, FRAME) ** 2).mean(axis=1)
