@@ -141,7 +141,8 @@ def _error_plot(cells: Sequence[Cell]) -> str:
             panel.grid(linewidth=0.4, alpha=0.6)
             _bare(panel, "top", "right")
         panels[0].set_ylabel("missed, %, mean over generators")
-        panels[-1].legend(frameon=False, fontsize=7.5)
+        if panels[-1].get_legend_handles_labels()[0]:
+            panels[-1].legend(frameon=False, fontsize=7.5)
 
     return svg(draw, width=11.0, height=3.4)
 
@@ -206,7 +207,8 @@ def _reliability_plot(rows: Sequence[Row]) -> str:
         left.plot([0, 1], [0, 1], color=INK, lw=0.6, ls=":", label="as it should be")
         left.set_xlabel("probability that was told")
         left.set_ylabel("share that is synthetic")
-        left.legend(frameon=False, fontsize=8)
+        if left.get_legend_handles_labels()[0]:
+            left.legend(frameon=False, fontsize=8)
         right.set_xlabel("probability that was told")
         right.set_ylabel("share of the class (dashed: real)")
         for panel in (left, right):
@@ -243,7 +245,8 @@ def _splice_plot(rows: Sequence[splices.SpliceRow]) -> str:
         left.set_ylabel("area under the curve, windows")
         right.set_ylabel(f"located within {splices.NEAR_SECONDS:g} s")
         right.set_ylim(-0.03, 1.03)
-        left.legend(frameon=False, fontsize=8)
+        if left.get_legend_handles_labels()[0]:
+            left.legend(frameon=False, fontsize=8)
         for panel in (left, right):
             panel.set_xlabel("seconds of the insert")
             panel.grid(linewidth=0.4, alpha=0.6)
