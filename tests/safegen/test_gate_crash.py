@@ -77,7 +77,6 @@ def test_a_kill_at_this_step_leaves_no_unlogged_file(step: str, home: Path, tmp_
     assert len(_visible(out)) == (2 if step in visible else 1)
 
 
-@pytest.mark.timeout(1200)
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_processes_killed_at_random_leave_no_unlogged_file(home: Path, tmp_path: Path) -> None:
