@@ -289,7 +289,7 @@ def judge_windows(
     kinds = (is_speech, not is_speech) if outside else (is_speech,)
     own, others = (_layer(part, heard, seconds, kinds) for part in (roster.own, roster.others))
     first, second = (own, others) if own.fits else (others, own)
-    sure = replace(roster, generic=roster.generic if abs(odds) >= SURE else ())
+    sure = roster.generic if abs(odds) >= SURE else ()
     generic, generic_timeline = _ask_generic(sure, heard, speech=is_speech)
     residual = heard.windows.residual.mean(axis=0)
     combs = _combs(residual, roster)
@@ -453,10 +453,12 @@ def _anybody(roster: Roster, layer: _Layer, count: int) -> Floats:
     return np.array([bound(p) for p in p_values])
 
 
-def _ask_generic(roster: Roster, heard: Heard, *, speech: bool) -> tuple[list[HeadAnswer], Floats]:
-    """Ask the models that say whether, not who, in the order of the roster."""
+def _ask_generic(
+    models: Sequence[GenericModel], heard: Heard, *, speech: bool
+) -> tuple[list[HeadAnswer], Floats]:
+    """Ask the models that say whether, not who, in their order."""
     answers, timelines = [], []
-    for model in roster.generic:
+    for model in models:
         calibration = model.calibration(speech=speech)
         if calibration is None:
             continue

@@ -24,7 +24,9 @@ HALF_MARKED = replace(MARK, intervals=(Interval(start_seconds=0.0, end_seconds=4
 
 
 def noise(seconds: float = 8.0) -> Audio:
-    samples = np.random.default_rng(3).normal(0, 0.1, (1, round(seconds * 16_000)))
+    # It swells: steady noise is not judged.
+    swell = 1.0 + 0.5 * np.sin(np.arange(round(seconds * 16_000)) * 12.0 / 16_000)
+    samples = np.random.default_rng(3).normal(0, 0.1, (1, len(swell))) * swell
     return Audio(waveform=samples.astype(np.float32), sample_rate=16_000)
 
 
