@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def page(template: str, *, filters: Mapping[str, Callable[..., str]], **values: object) -> str:
-    """Fill a template of ``safegen/reports``.
+    """Fill a template of ``safegen/reports``; benchmarks' pages share ``bench.css`` there.
 
     Args:
         template: Its file name.
@@ -24,12 +24,16 @@ def page(template: str, *, filters: Mapping[str, Callable[..., str]], **values: 
     """
     import jinja2
 
+    folder = resources.files("safegen") / "reports"
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text("utf-8")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(filters)
-    source = (resources.files("safegen") / "reports" / template).read_text("utf-8")
-    return environment.from_string(source).render(**values)
+    return environment.get_template(template).render(**values)
 
 
 def svg(draw: Callable[["Figure"], None], *, width: float, height: float) -> str:
