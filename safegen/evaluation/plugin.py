@@ -44,7 +44,7 @@ Floats = npt.NDArray[np.float64]
 
 LEAST_SOURCES: Final = 5
 QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
-P_VALUES: Final = (0.05, LIKELY_P, 0.01)
+P_VALUES: Final = (0.05, LIKELY_P)
 _MOST_FOLDS: Final = 20
 _DRAWS: Final = 400
 
