@@ -30,9 +30,10 @@ from safegen.evaluation.metrics import wilson
 from safegen.generation.base import Generation
 from safegen.generation.codec import Codec
 from safegen.generation.compose import HEADER_TOKENS, compose, to_json, to_tokens
+from safegen.generation.music_flow import MusicFlow
 from safegen.generation.samplers import sample_plan
 from safegen.generation.soundfont import SoundfontRenderer, find_soundfont
-from safegen.generation.systems import MusicFlow, dice
+from safegen.generation.stages import dice
 from safegen.memorization import examine, for_model
 from safegen.training.manifests import ITEM_SECONDS, TRAINING_SEEDS
 from safegen.training.outputs import generated, prompts_of, requests_for

@@ -17,20 +17,62 @@ from safegen.audio import Audio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A stretch of a sound.
+
+    Attributes:
+        start_seconds: >= 0.
+        end_seconds: > ``start_seconds``.
+    """
+
+    start_seconds: float
+    end_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chapter:
+    """A part of a story: from its start until the next chapter, this prompt holds.
+
+    Attributes:
+        prompt: Text, not empty.
+        start_seconds: >= 0; the first chapter starts at 0.
+    """
+
+    prompt: str
+    start_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What a user asked for.
 
+    Which of the inputs a model takes says its card (``ModelCard.accepts``);
+    ``safegen.generation.requests.check`` refuses the others.
+
     Attributes:
-        prompt: Text; may be empty.
-        seconds: Wanted length, > 0.
+        prompt: Text; may be empty if another input says what is wanted.
+        seconds: Wanted length of the result, > 0; of a continuation with its beginning.
         seed: Seed of this one item, in [0, 2**63).
         negative_prompt: What to steer away from, empty for nothing.
+        melody: Sound whose melody is followed.
+        continue_from: Sound that the result begins with.
+        source: Sound that is varied (``strength``) or repaired (``inpaint``).
+        strength: How much of ``source`` is made anew, in (0, 1].
+        inpaint: Stretches of ``source`` that are made anew; the rest is kept. Empty to
+            vary all of it.
+        story: Prompts that follow each other, ``prompt`` unused; empty without a story.
     """
 
     prompt: str
     seconds: float
     seed: int
     negative_prompt: str = ""
+    melody: Audio | None = None
+    continue_from: Audio | None = None
+    source: Audio | None = None
+    strength: float = 1.0
+    inpaint: tuple[Span, ...] = ()
+    story: tuple[Chapter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,8 @@ from safegen.errors import InputError, IntegrityError, SafegenError
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
 DEFAULT_MODEL: Final = "music-flow"
+INPUTS: Final = ("negative_prompt", "melody", "continue_from", "source", "inpaint", "story")
+"""Fields of ``safegen.generation.base.Request`` that not every model takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,9 @@ class ModelCard:
         training_data: What it learned from.
         limits: What it cannot do.
         mark: What its own code writes into every sound, whoever runs it.
+        accepts: What it takes beside prompt, length and seed: some of ``INPUTS``.
+        after: The published system it was built after.
+        measured: What was measured, with the command; "" if nothing was.
     """
 
     name: str
@@ -68,6 +73,9 @@ class ModelCard:
     training_data: str
     limits: str
     mark: str
+    accepts: tuple[str, ...] = ()
+    after: str = ""
+    measured: str = ""
 
     @property
     def weights_sha256(self) -> str:

@@ -4,10 +4,10 @@ import torch
 
 from safegen.generation.cards import card
 from safegen.generation.codec import Codec, CodecConfig
+from safegen.generation.music_flow import MusicFlow
 from safegen.generation.planner import Planner, PlannerConfig
 from safegen.generation.renderer import Renderer, RendererConfig
 from safegen.generation.samplers import FlowSettings
-from safegen.generation.systems import MusicFlow
 from safegen.generation.text import TextConfig
 
 CODEC = CodecConfig(width=16, encoder_blocks=1, decoder_blocks=1, latent=8, codebooks=2, codes=16)

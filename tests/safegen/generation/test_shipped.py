@@ -7,7 +7,8 @@ import pytest
 
 from safegen.evaluation import meters
 from safegen.generation.base import Request
-from safegen.generation.systems import MusicFlow, load
+from safegen.generation.music_flow import MusicFlow
+from safegen.generation.systems import load
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,10 @@ import torch
 from safegen.errors import InputError
 from safegen.generation.base import Request
 from safegen.generation.compose import compose, from_tokens, to_json
+from safegen.generation.music_flow import MusicFlow
 from safegen.generation.samplers import FlowSettings, sample_latents
-from safegen.generation.systems import MusicFlow, dice, load
+from safegen.generation.stages import dice
+from safegen.generation.systems import load
 from tests.safegen.generation.debug_models import debug_renderer, debug_system
 
 
