@@ -92,8 +92,8 @@ def _step(
         guesses = planner.guess(states, text.mask)
         known = tokens[:, :-1] if notes else tokens[:, : HEADER_TOKENS - 1]
         logits = planner(states, text.mask, known)
-    written = _near_entropy(logits[:, :HEADER_TOKENS], header)
-    guessed = _near_entropy(guesses, header)
+    written = near_entropy(logits[:, :HEADER_TOKENS], header)
+    guessed = near_entropy(guesses, header)
     loss = HEADER_WEIGHT * written + guessed
     figures = {"guesses": float(guessed.detach()), "attributes": float(written.detach())}
     if notes:
@@ -107,7 +107,7 @@ def _entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
 
 
-def _near_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+def near_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of the attributes in which a tempo one beat away is nearly right."""
     place = header_names().index("tempo_bpm")
     tempi = legal_tokens(place)
