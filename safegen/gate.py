@@ -30,7 +30,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -49,8 +48,9 @@ from safegen import memorization, policy, second_mark, watermark
 from safegen.audio import Audio, FileFormat, checked, encode
 from safegen.checking import CHECK_SECONDS, SEARCH_SECONDS, VARIANT_SECONDS, run_check
 from safegen.config import Config, from_environment
-from safegen.errors import InputError, ReleaseBlockedError
+from safegen.errors import ReleaseBlockedError
 from safegen.generation.base import Generation, Generator, ModelFacts, Request
+from safegen.generation.requests import check_text
 from safegen.kept import kept_of, plain_of
 from safegen.licensing import licensed_compositions, licensed_matches, owed
 from safegen.matching import CatalogMatcher, Prints, Scan, prints_of
@@ -75,8 +75,6 @@ from safegen.recording import (
     row,
 )
 from safegen.synthesis import classifier_of
-
-MAX_PROMPT_CHARACTERS: Final = 4000
 
 
 @dataclass(slots=True)
@@ -259,11 +257,7 @@ class Gate:
     def _admit(
         self, facts: ModelFacts, *, prompt: str | None, seed: int | None, source_name: str = ""
     ) -> _Case:
-        if prompt is not None and len(prompt) > MAX_PROMPT_CHARACTERS:
-            raise InputError(
-                f"the prompt has {len(prompt)} characters, at most {MAX_PROMPT_CHARACTERS}",
-                remedy="Shorten the prompt.",
-            )
+        check_text("prompt", prompt or "")
         at = now()
         record_id = record.new_record_id(at, secrets.token_bytes(10))
         item = Item(

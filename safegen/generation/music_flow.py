@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from safegen.errors import InputError
 from safegen.generation.base import Generation, ModelFacts, Request
 from safegen.generation.cards import WEIGHTS, ModelCard, load_tensors
 from safegen.generation.codec import FRAME_RATE, SAMPLE_RATE, Codec, CodecConfig
 from safegen.generation.compose import Plan, to_json, to_tokens
 from safegen.generation.planner import Planner, PlannerConfig
 from safegen.generation.renderer import LONGEST_SECONDS, Conditions, Renderer, RendererConfig
+from safegen.generation.requests import check, check_seconds
 from safegen.generation.rolls import roll
 from safegen.generation.samplers import FlowSettings, sample_latents, sample_plan
 from safegen.generation.stages import dice, ended, one_thread
@@ -72,9 +72,9 @@ class MusicFlow:
         """Make one item; see ``safegen.generation.base.Generator``.
 
         Raises:
-            InputError: If the length is outside what the card allows.
+            InputError: If the request is outside what the card allows.
         """
-        self._check(request)
+        check(request, self.card)
         return self.render(self.plan(request), request, progress=progress)
 
     def plan(self, request: Request) -> Plan:
@@ -99,7 +99,7 @@ class MusicFlow:
         Raises:
             InputError: If the length is outside what the card allows.
         """
-        self._check(request)
+        check_seconds(request, self.card)
         samples = round(request.seconds * SAMPLE_RATE)
         frames = max(1, int(np.ceil(request.seconds * FRAME_RATE)))
         with one_thread(), torch.inference_mode():
@@ -118,14 +118,6 @@ class MusicFlow:
             plan_tokens=np.array(to_tokens(plan), dtype=np.int64),
             codes=np.ascontiguousarray(codes.T.numpy().astype(np.int64)),
         )
-
-    def _check(self, request: Request) -> None:
-        shortest, longest = self.card.shortest_seconds, self.card.longest_seconds
-        if not shortest <= request.seconds <= longest:
-            raise InputError(
-                f"{request.seconds:g} s, {self.card.name} makes {shortest:g} to {longest:g} s",
-                remedy="Choose a length within these limits.",
-            )
 
     def _conditions(self, plan: Plan, request: Request, *, frames: int) -> Conditions:
         batch = to_batch([request.prompt])

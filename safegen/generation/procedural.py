@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from safegen.audio import Audio, Waveform
-from safegen.errors import InputError
 from safegen.generation.base import Generation, ModelFacts, Request
+from safegen.generation.cards import card
 from safegen.generation.compose import (
     CLAP,
     HAT,
@@ -36,10 +36,10 @@ from safegen.generation.compose import (
     to_json,
     to_tokens,
 )
+from safegen.generation.requests import check
 
 SAMPLE_RATE: Final = 32_000
 LOUDNESS_RMS: Final = 0.1
-MAX_SECONDS: Final = 600.0
 _RELEASE_SECONDS: Final = 0.08
 _TAIL_SECONDS: Final = 0.5
 
@@ -103,13 +103,9 @@ class ProceduralGenerator:
         """Make one item; see ``safegen.generation.base.Generator``.
 
         Raises:
-            InputError: If the length is outside (0, ``MAX_SECONDS``].
+            InputError: If the request is outside what the card allows.
         """
-        if not 0 < request.seconds <= MAX_SECONDS:
-            raise InputError(
-                f"{request.seconds:g} s, limit {MAX_SECONDS:g} s",
-                remedy="Choose a length above 0 and within the limit.",
-            )
+        check(request, card("procedural"))
         plan = _plan(request)
         audio = render(plan, seconds=request.seconds)
         if progress is not None:
