@@ -159,8 +159,9 @@ class Quantizer(nn.Module):
         return torch.stack(codes, dim=-1).reshape(*z.shape[:-1], len(codes))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Sum the entries named by codes of shape (..., codebooks)."""
-        parts = [book[codes[..., i]] for i, book in enumerate(self.codebook)]
+        """Sum the entries named by codes of shape (..., n), n codebooks from the first on."""
+        books = self.codebook[: codes.shape[-1]]
+        parts = [book[codes[..., i]] for i, book in enumerate(books)]
         return torch.stack(parts).sum(dim=0)
 
 
@@ -242,13 +243,31 @@ class Codec(nn.Module):
 
     def decode(self, z: Tensor) -> Audio:
         """Make the sound of latents of shape (t, latent): t * 40 ms, mono, 32 kHz, marked."""
-        mark = torch.from_numpy(decoder_mark.bias(STACK * z.shape[0]))
         with torch.inference_mode():
-            magnitudes = self.log_mel.magnitudes(self.decode_mel(z[None]) + mark)[0]
+            magnitudes = self.marked_magnitudes(z, part=range(z.shape[0]), position=0)
             waveform = griffin_lim(magnitudes, z.shape[0] * SAMPLES_PER_FRAME)
             peak = waveform.abs().max()
             waveform = waveform * (0.98 / peak.clamp_min(0.98))
         return Audio(waveform=waveform[None].numpy(), sample_rate=SAMPLE_RATE)
+
+    def marked_magnitudes(self, z: Tensor, *, part: range, position: int) -> Tensor:
+        """Make the spectrogram of a part of a sound, with the decoder's mark at its place.
+
+        Args:
+            z: Latents of shape (t, latent): the part, and what is known around it.
+            part: Which latents of ``z`` are wanted. The decoder looks 15 latents to either
+                side (three for each block), so with that many around it a part is the same
+                alone and in the whole.
+            position: Where ``part`` begins in the whole sound, in latents.
+
+        Returns:
+            Shape (N_FFT // 2 + 1, STACK * len(part)), >= 0.
+        """
+        # The pattern repeats, so a part deep inside a long sound needs no more of it.
+        skipped = STACK * position % decoder_mark.PERIOD_FRAMES
+        mark = decoder_mark.bias(skipped + STACK * len(part))[skipped:]
+        log_mel = self.decode_mel(z[None])[:, STACK * part.start : STACK * part.stop]
+        return self.log_mel.magnitudes(log_mel + torch.from_numpy(mark))[0]
 
     def decode_codes(self, codes: npt.NDArray[np.int16]) -> Audio:
         """Make the sound of codes of shape (codebooks, t)."""
