@@ -84,8 +84,8 @@ def test_an_attribute_nobody_named_does_not_count() -> None:
     }
 
 
-def test_there_are_a_hundred_held_out_prompts_with_readable_keys() -> None:
+def test_there_are_two_hundred_held_out_prompts_with_readable_keys() -> None:
     wishes = read_prompts()
 
-    assert len(wishes) == 100
+    assert len(wishes) == 200
     assert all(wish.key is None or meters.canonical_key(wish.key) for wish in wishes)
