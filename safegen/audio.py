@@ -220,6 +220,15 @@ def encode(
     return buffer.getvalue()
 
 
+def encode_exact(audio: Audio) -> bytes:
+    """Write the sound as a WAV file of 32-bit floats in memory: ``load`` gives the same bits."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio.waveform.T, audio.sample_rate, format="WAV", subtype="FLOAT")
+    return buffer.getvalue()
+
+
 def save(audio: Audio, path: Path, *, bitrate: int = 192_000) -> None:
     """Write the sound under ``path``; the suffix chooses the format.
 
@@ -239,6 +248,11 @@ def sha256_file(path: Path) -> str:
     """Hash a file's bytes, as lower-case hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def pcm_sha256(audio: Audio) -> str:
+    """Hash the samples as little-endian float32, channel by channel, as lower-case hex."""
+    return hashlib.sha256(audio.waveform.astype("<f4").tobytes()).hexdigest()
 
 
 def walk(paths: tuple[Path, ...]) -> Iterator[Path]:

@@ -64,6 +64,11 @@ class Config:
         return self.home / "rescans"
 
     @property
+    def requests(self) -> Path:
+        """Folder of what was asked, prompts in clear, mode 0700; for replays."""
+        return self.home / "requests"
+
+    @property
     def index(self) -> Path:
         """Folder of derived indexes; may be deleted at any time."""
         return self.home / "index"

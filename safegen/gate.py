@@ -22,12 +22,11 @@ what follows, and in ``strict`` that is a refusal.
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import importlib.metadata
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,12 +44,12 @@ from registry.catalog import NewFingerprint
 from registry.releases import NewOutput
 from registry.session import Database
 from safegen import memorization, policy, second_mark, watermark
-from safegen.audio import Audio, FileFormat, checked, encode
+from safegen.audio import Audio, FileFormat, checked, encode, pcm_sha256
 from safegen.checking import CHECK_SECONDS, SEARCH_SECONDS, VARIANT_SECONDS, run_check
 from safegen.config import Config, from_environment
 from safegen.errors import ReleaseBlockedError
 from safegen.generation.base import Generation, Generator, ModelFacts, Request
-from safegen.generation.requests import check_text
+from safegen.generation.requests import check_text, texts
 from safegen.kept import kept_of, plain_of
 from safegen.licensing import licensed_compositions, licensed_matches, owed
 from safegen.matching import CatalogMatcher, Prints, Scan, prints_of
@@ -74,6 +73,7 @@ from safegen.recording import (
     payload_hex,
     row,
 )
+from safegen.requested import keep, public, this_build
 from safegen.synthesis import classifier_of
 
 
@@ -233,17 +233,35 @@ class Gate:
         out: Path,
         file_format: FileFormat = "wav",
         progress: Callable[[float], None] | None = None,
+        device: str = "cpu",
+        keep_in: Path | None = None,
     ) -> Release:
         """Generate one item and judge it; a refusal is returned, not raised.
 
-        A prompt that the policy refuses is logged and never generated.
+        A prompt that the policy refuses is logged and never generated; so is a request
+        whose negative prompt or story it refuses.
+
+        Args:
+            generator: That makes the sound.
+            request: What is wanted.
+            out: Output folder; made if missing.
+            file_format: "wav", "flac" or "mp3".
+            progress: Called with the share done, in [0, 1].
+            device: Where the generator computes, "cpu" or "cuda", as it shall be recorded.
+            keep_in: Private folder in which the request is kept for a replay, before there
+                is a record of it; None keeps nothing but the record's commitments.
         """
-        case = self._admit(generator.facts, prompt=request.prompt, seed=request.seed)
+        case = self._admit(
+            generator.facts, prompt=request.prompt, seed=request.seed, request=request
+        )
         early = self._decide(case, final=False)
         if not early.decision.is_release:
             return self._refuse(case, early, audio=None)
         with _timed(case, "generate"):
             generation = generator.generate(request, progress=progress)
+        case.item = dataclasses.replace(case.item, build=this_build(device))
+        if keep_in is not None:
+            keep(request, keep_in, record_id=case.item.record_id)
         self._refuse_marked(case, generation.audio, search=False)
         self._on_step("generated")
         return self._judge(case, generation, out=out, file_format=file_format)
@@ -255,9 +273,17 @@ class Gate:
     # 1 ------------------------------------------------------------------------------
 
     def _admit(
-        self, facts: ModelFacts, *, prompt: str | None, seed: int | None, source_name: str = ""
+        self,
+        facts: ModelFacts,
+        *,
+        prompt: str | None,
+        seed: int | None,
+        request: Request | None = None,
+        source_name: str = "",
     ) -> _Case:
-        check_text("prompt", prompt or "")
+        others = [] if request is None else list(texts(request))[bool(prompt) :]
+        for name, text in [("prompt", prompt or ""), *others]:
+            check_text(name, text)
         at = now()
         record_id = record.new_record_id(at, secrets.token_bytes(10))
         item = Item(
@@ -270,17 +296,21 @@ class Gate:
             seed=seed,
             seconds=0.0,
             source_name=source_name,
+            request=public(request, salt=functools.partial(self.salt, record_id))
+            if request
+            else {},
         )
         case = _Case(item=item)
-        self._check(case, "prompt", lambda: self._judge_prompt(prompt))
+        read = [text for _, text in others]
+        self._check(case, "prompt", lambda: self._judge_prompt(prompt, read))
         self._check(case, "model_license", lambda: policy.judge_model(self._policy, facts))
         self._on_step("admitted")
         return case
 
-    def _judge_prompt(self, prompt: str | None) -> CheckResult:
+    def _judge_prompt(self, prompt: str | None, others: Sequence[str]) -> CheckResult:
         with self.database.read() as session:
             names = catalog.names(session)
-        return policy.judge_prompt(self._policy, prompt, names)
+        return policy.judge_prompt(self._policy, prompt, names, others=others)
 
     # 2 to 11 -----------------------------------------------------------------------
 
@@ -292,7 +322,7 @@ class Gate:
         case.item = dataclasses.replace(
             case.item,
             seconds=audio.seconds,
-            pcm_sha256=hashlib.sha256(audio.waveform.astype("<f4").tobytes()).hexdigest(),
+            pcm_sha256=pcm_sha256(audio),
         )
 
         # 3 Listen to the sound as it was made.
@@ -576,9 +606,9 @@ class Gate:
         with _timed(case, name):
             case.checks[name] = run_check(name, check, limit_seconds=limit_seconds)
 
-    def salt(self, record_id: str) -> bytes:
-        """Derive the salt under which a record commits to its prompt."""
-        return record.commitment_salt(self._commitment_key, record_id=record_id, name="prompt")
+    def salt(self, record_id: str, name: str = "prompt") -> bytes:
+        """Derive the salt under which a record commits to a private value, its prompt first."""
+        return record.commitment_salt(self._commitment_key, record_id=record_id, name=name)
 
     def _claim(self, case: _Case, payload: int) -> c2pa.ClaimFacts:
         return c2pa.ClaimFacts(

@@ -6,7 +6,7 @@ for questions in SQL; the record is what proofs speak about.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,8 @@ from safegen.generation.base import ModelFacts
 from safegen.kept import others_of, plain_of
 from safegen.matching import Scan
 from safegen.policy import CheckResult, Decision, Policy
+from safegen.provenance.record import Json
+from safegen.requested import Build
 from safegen.synthesis import origin_of, summary_json
 
 WATERMARK_ALGORITHM: Final = "safegen-keyed-spread-spectrum-2"
@@ -45,6 +47,8 @@ class Item:
         source_name: File name of a foreign file, "" for an own generation.
         pcm_sha256: Of the judged sound before it was marked (float32, channel by
             channel), lower-case hex; the same for the same seed. "" before there is one.
+        request: What else is told of it, from ``requested.public``; empty if nobody told.
+        build: That generated it; None for sound that was made elsewhere.
     """
 
     record_id: str
@@ -55,6 +59,8 @@ class Item:
     seconds: float
     source_name: str
     pcm_sha256: str = ""
+    request: Mapping[str, Json] = field(default_factory=dict)
+    build: Build | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +299,7 @@ class Release:
             "seed": self.item.seed,
             "seconds": round(self.item.seconds, 3),
             "pcm_sha256": self.item.pcm_sha256,
+            "inputs": self.item.request.get("inputs", []),
             "watermark": {
                 "payload": payload_hex(finished.payload) if finished else None,
                 "detected": mark is not None and mark.detected,
@@ -344,7 +351,10 @@ def body(
             "seed": None if item.seed is None else str(item.seed),
             "seconds": item.seconds,
             "pcm_sha256": item.pcm_sha256,
+            **item.request,
         },
+        # Records of foreign sound and of earlier versions have none.
+        **({} if item.build is None else {"build": item.build.to_json()}),
         "policy": {"name": policy.name, "version": policy.version, "sha256": policy.sha256},
         "decision": {
             "action": judgement.decision.action.value,

@@ -20,6 +20,7 @@ from safegen.generation.cards import CARDS, INPUTS, ModelCard
 
 MAX_PROMPT_CHARACTERS: Final = 4000
 MAX_CHAPTERS: Final = 64
+MAX_SPANS: Final = 64
 MAX_SEED: Final = 2**63
 SILENCE_DBFS: Final = -60.0
 """Mean level below which there is nothing to follow, to continue or to vary."""
@@ -247,6 +248,17 @@ def _check_source(request: Request) -> None:
                 remedy="Give the source that shall be varied or repaired.",
             )
         return
+    if not request.inpaint and request.strength < 1 and request.seconds > request.source.seconds:
+        raise InputError(
+            f"{request.seconds:g} s are wanted, the source to vary has "
+            f"{request.source.seconds:g} s",
+            remedy="Ask for at most its length, or leave the strength at 1 to let it go on.",
+        )
+    if len(request.inpaint) > MAX_SPANS:
+        raise InputError(
+            f"{len(request.inpaint)} stretches shall be made anew, at most {MAX_SPANS}",
+            remedy="Join neighbors to longer stretches.",
+        )
     end = min(request.source.seconds, request.seconds)
     for span in request.inpaint:
         if not 0 <= span.start_seconds < span.end_seconds <= end:

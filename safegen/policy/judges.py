@@ -138,13 +138,16 @@ class C2paFinding(Protocol):
         """The record the manifest points to."""
 
 
-def judge_prompt(policy: Policy, prompt: str | None, names: Iterable[str]) -> CheckResult:
+def judge_prompt(
+    policy: Policy, prompt: str | None, names: Iterable[str], *, others: Sequence[str] = ()
+) -> CheckResult:
     """Apply R1 and R2.
 
     Args:
         policy: Its consequences for R1 and R2 are applied by ``decide``.
         prompt: The text, "" for a generation without one, None if nobody told it.
         names: Artists and rights-holders of the registry.
+        others: Every other text the generator reads: a negative prompt, a story's chapters.
     """
     if prompt is None:
         return CheckResult(
@@ -152,8 +155,10 @@ def judge_prompt(policy: Policy, prompt: str | None, names: Iterable[str]) -> Ch
             outcome=Outcome.NOT_APPLICABLE,
             detail="the prompt was not told, so it was not examined",
         )
-    named = named_in(prompt, names)
-    clone = voice_clone_request(prompt)
+    names = tuple(names)
+    texts = (prompt, *others)
+    named = tuple(dict.fromkeys(name for text in texts for name in named_in(text, names)))
+    clone = any(voice_clone_request(text) for text in texts)
     failed: list[str] = []
     parts: list[str] = []
     if named:

@@ -94,6 +94,13 @@ IMPOSSIBLE = {
     "a repair of everything": (
         request(source=sound(), inpaint=(Span(start_seconds=2, end_seconds=4),
                                          Span(start_seconds=0, end_seconds=2.5))), "cover all 4 s"),
+    "65 repairs": (
+        request(
+            source=sound(),
+            inpaint=tuple(Span(start_seconds=i / 32, end_seconds=i / 32 + 0.01) for i in range(65)),
+        ),
+        "65 stretches.*at most 64",
+    ),
     "a story beside a prompt": (request(story=story((0, "calm"))), "exclude each other"),
     "a story that starts late": (request(prompt="", story=story((1, "calm"))), "starts at 1 s"),
     "a story that goes back": (
