@@ -279,7 +279,7 @@ def compose(seed: int) -> Plan:
     Returns:
         The same plan for the same seed, on every platform.
     """
-    dice = _Dice(seed)
+    dice = Dice(seed)
     mood = dice.choice(MOODS)
     mode = "minor" if dice.chance(mood.minor) else "major"
     if dice.chance(70):
@@ -410,13 +410,14 @@ def comp_instrument(name: str) -> Instrument:
     return next(x for x in COMPS if x.name == name)
 
 
-class _Dice:
+class Dice:
     """Integers from a seed: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
 
     def __init__(self, seed: int) -> None:
         self._state = seed % 2**64
 
     def below(self, n: int) -> int:
+        """Draw from [0, n)."""
         self._state = (self._state + 0x9E3779B97F4A7C15) % 2**64
         z = self._state
         z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
@@ -424,16 +425,19 @@ class _Dice:
         return ((z ^ (z >> 31)) >> 11) % n
 
     def between(self, low: int, high: int) -> int:
+        """Draw from [low, high]."""
         return low + self.below(high - low + 1)
 
     def choice(self, options: Sequence[T]) -> T:
+        """Draw one of some options."""
         return options[self.below(len(options))]
 
     def chance(self, percent: int) -> bool:
+        """Say yes so many times in a hundred."""
         return self.below(100) < percent
 
 
-def _melody(dice: _Dice, chords: Sequence[int], *, density: int) -> tuple[int, ...]:
+def _melody(dice: Dice, chords: Sequence[int], *, density: int) -> tuple[int, ...]:
     """Walk along the scale, on chord tones when the beat is strong."""
     slots: list[int] = []
     degree = dice.choice((4, 7, 9))
