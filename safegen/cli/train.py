@@ -13,7 +13,11 @@ from safegen.errors import InputError
 if TYPE_CHECKING:
     from safegen.training.loop import Progress
 
-RECIPES = ("codec", "text-plan", "flow", "manifest", "synthetic", "generic")
+RECIPES = ("codec", "text-plan", "flow", "manifest", "synthetic", "generic",
+           "cascade-generator", "cascade-unet")  # fmt: skip
+
+_STEPS = {"codec": 2000, "text-plan": 1500, "flow": 2900, "cascade-generator": 2800,
+          "cascade-unet": 3800}  # fmt: skip
 
 
 @click.command()
@@ -41,7 +45,7 @@ RECIPES = ("codec", "text-plan", "flow", "manifest", "synthetic", "generic")
     type=click.IntRange(min=1, max=5000),
     default=5000,
     show_default=True,
-    help="Train codec and flow on the first training items only.",
+    help="Train on the first training items only.",
 )
 @click.option(
     "--ai-music",
@@ -67,7 +71,8 @@ def train(
 ) -> None:
     """Run RECIPE: codec, then text-plan, then flow, then manifest, then synthetic.
 
-    generic needs none of the others. synthetic needs the optional synthesizers and an hour
+    cascade-generator follows text-plan, cascade-unet follows codec. generic needs none of
+    the others. synthetic needs the optional synthesizers and an hour
     of two cores; it names what is missing.
 
     Stop it at any time; the next call continues from the last checkpoint and computes
@@ -103,9 +108,9 @@ def train(
         learned = _generic(run, corpus, steps, batch, hidden=hidden)
         emit(learned, f"{learned['file']}\nsha256 {learned['sha256']}", format_)
         return
-    if recipe in ("codec", "flow"):
+    if recipe in ("codec", "flow", "cascade-generator", "cascade-unet"):
         _render(folder, assets, items, hidden=hidden)
-    total = steps or {"codec": 2000, "text-plan": 1500, "flow": 2900}[recipe]
+    total = steps or _STEPS[recipe]
     with click.progressbar(
         length=total, label=f"Training {recipe}", file=sys.stderr, hidden=hidden
     ) as bar:
@@ -114,7 +119,7 @@ def train(
     from safegen.training.loop import draw_losses, read_losses
     from safegen.training.shipping import ship
 
-    name = {"codec": "codec", "text-plan": "planner", "flow": "renderer"}[recipe]
+    name = {"text-plan": "planner", "flow": "renderer"}.get(recipe, recipe)
     losses = read_losses(run)
     draw_losses(losses, run / "losses.png", title=recipe)
     shipped = run / f"{name}.fp16.safetensors"
@@ -133,7 +138,7 @@ def _recipe(
     recipe: str, folder: Path, steps: int, items: int, batch: int | None
 ) -> "Iterator[Progress]":
     """Start or continue a run."""
-    from safegen.training import codec, flow, text_plan
+    from safegen.training import cascade, codec, flow, text_plan
     from safegen.training.manifests import TRAINING_SEEDS
     from safegen.training.mels import read_mels
     from safegen.training.shipping import load_codec, load_text
@@ -145,11 +150,21 @@ def _recipe(
     mels = read_mels(folder, seeds)
     if recipe == "codec":
         return codec.train(mels, folder=run, steps=steps, batch=batch or 32)
+    weights = folder / "codec" / "codec.fp16.safetensors"
+    words = folder / "text-plan" / "planner.fp16.safetensors"
+    if recipe == "cascade-generator":
+        return cascade.train_generator(
+            mels, seeds, text=load_text(words), folder=run, steps=steps, batch=batch or 40
+        )
+    if recipe == "cascade-unet":
+        return cascade.train_unet(
+            mels, seeds, codec=load_codec(weights), folder=run, steps=steps, batch=batch or 24
+        )
     return flow.train(
         mels,
         seeds,
-        codec=load_codec(folder / "codec" / "codec.fp16.safetensors"),
-        text=load_text(folder / "text-plan" / "planner.fp16.safetensors"),
+        codec=load_codec(weights),
+        text=load_text(words),
         folder=run,
         steps=steps,
         batch=batch or 24,

@@ -24,6 +24,12 @@ from safegen.generation.rolls import ROLL_CHANNELS
 LONGEST_SECONDS: Final = 10.0
 """Starts and totals are clipped to the length of the training items."""
 
+LEAST_TIME_LEFT: Final = 0.05
+"""What is left of a flow is never taken for less: velocities would grow without bound."""
+
+LEVELED_TIME_LEFT: Final = 0.25
+"""Errors count less in the loss once less than this is left."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RendererConfig:
@@ -35,7 +41,12 @@ class RendererConfig:
         width: Channels.
         layers: How many.
         heads: Of each layer.
-        reach: Frames of 40 ms seen to either side by each layer.
+        reach: Frames seen to either side by each layer.
+        roll_channels: Of the roll; more than one row of a plan may stand in one.
+        predicts_end: Whether the network names where the flow ends instead of its
+            velocity. Noise then need not pass through the network, which matters when
+            ``latent`` is not much smaller than ``width``.
+        time_shift: Moves training times toward noise, in logits.
     """
 
     latent: int = 64
@@ -44,6 +55,9 @@ class RendererConfig:
     layers: int = 5
     heads: int = 8
     reach: int = 64
+    roll_channels: int = ROLL_CHANNELS
+    predicts_end: bool = False
+    time_shift: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +65,7 @@ class Conditions:
     """What the renderer is told about b excerpts of t frames.
 
     Attributes:
-        roll: Shape (b, t, ROLL_CHANNELS).
+        roll: Shape (b, t, roll channels).
         text: Pooled prompts, shape (b, text_width).
         place: Start and total length in seconds, shape (b, 2).
         has_plan: False drops the roll, shape (b,).
@@ -103,7 +117,7 @@ class Renderer(nn.Module):
         self.config = config
         width = config.width
         self.inlet = nn.Linear(config.latent, width)
-        self.roll = nn.Linear(ROLL_CHANNELS, width)
+        self.roll = nn.Linear(config.roll_channels, width)
         self.no_plan = nn.Parameter(torch.zeros(width))
         self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
         self.text = nn.Linear(config.text_width, width)
@@ -137,23 +151,46 @@ class Renderer(nn.Module):
         plan = self.roll(conditions.roll)
         plan = torch.where(conditions.has_plan[:, None, None], plan, self.no_plan.to(plan.dtype))
         place = (conditions.place / LONGEST_SECONDS).clamp(0.0, 1.0)
-        steer = self.time(_waves(time)) + self.place(place)
+        steer = self.time(waves(time)) + self.place(place)
         steer = steer + self.text(conditions.text) * conditions.has_text[:, None]
         y = self.backbone(self.inlet(x) + plan, steer=steer)
         out: Tensor = self.outlet(y)
-        return out
+        return toward(out.float(), x, time) if self.config.predicts_end else out
 
     def loss(self, z: Tensor, conditions: Conditions, dice: torch.Generator) -> Tensor:
         """Mean squared error of the velocity at random times, for latents (b, t, latent)."""
         target = (z - self.mean) / self.scale
         noise = torch.randn(z.shape, generator=dice)
-        time = torch.randn(len(z), generator=dice).sigmoid()
+        time = (torch.randn(len(z), generator=dice) - self.config.time_shift).sigmoid()
         x = torch.lerp(noise, target, time[:, None, None])
         velocity = self(x, time, conditions).float()
+        if self.config.predicts_end:
+            return leveled_loss(velocity, target - noise, time)
         return F.mse_loss(velocity, target - noise)
 
 
-def _waves(time: Tensor) -> Tensor:
+def toward(end: Tensor, x: Tensor, time: Tensor) -> Tensor:
+    """Velocity that leads from x, shape (b, ...), at a time in [0, 1], shape (b,), to an end.
+
+    Source: Li and He, Back to Basics: Let Denoising Generative Models Denoise (2025).
+    """
+    left = (1.0 - time).clamp_min(LEAST_TIME_LEFT)
+    return (end - x) / left.reshape(-1, *(1 for _ in x.shape[1:]))
+
+
+def leveled_loss(velocity: Tensor, wanted: Tensor, time: Tensor) -> Tensor:
+    """Mean squared error of velocities made by ``toward``, late ones weighing less.
+
+    The last quarter of the flow would otherwise be most of the loss and all of its noise.
+    """
+    weight = ((1.0 - time) / LEVELED_TIME_LEFT).clamp_max(1.0)
+    return F.mse_loss(
+        velocity * weight.reshape(-1, *(1 for _ in velocity.shape[1:])),
+        wanted * weight.reshape(-1, *(1 for _ in wanted.shape[1:])),
+    )
+
+
+def waves(time: Tensor) -> Tensor:
     """Sinusoids of a time in [0, 1]; shape (b, 128)."""
     rates = torch.exp(torch.arange(64, device=time.device) * (-math.log(1000.0) / 64))
     angles = 1000.0 * time[:, None] * rates[None]

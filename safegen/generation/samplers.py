@@ -42,6 +42,21 @@ class FlowSettings:
     guidance: float = FLOW_GUIDANCE
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """Latents a flow starts from instead of noise alone.
+
+    Attributes:
+        latents: As the codec gives them, shape (t, latent).
+        keep: True where they stay as they are, shape (t,).
+        strength: Share of the way that the other frames go, in (0, 1]; 1 forgets them.
+    """
+
+    latents: Tensor
+    keep: Tensor
+    strength: float
+
+
 def sample_plan(
     planner: Planner,
     prompt: str,
@@ -67,13 +82,34 @@ def sample_plan(
     """
     with torch.inference_mode():
         text = to_batch([prompt, negative_prompt])
-        states = planner.text(text)
+        return write_plan(planner, planner.text(text), text.mask, dice, given=given)
+
+
+def write_plan(
+    planner: Planner,
+    states: Tensor,
+    mask: Tensor,
+    dice: torch.Generator,
+    *,
+    given: Sequence[int] = (),
+) -> compose.Plan:
+    """Write a plan for what is wanted and what is not, token after token.
+
+    Args:
+        planner: The model.
+        states: Encoded, of what is wanted and of what guidance moves away from, shape
+            (2, t, width).
+        mask: True where a state is, shape (2, t).
+        dice: The item's own randomness.
+        given: First tokens of the plan, to continue from.
+    """
+    with torch.inference_mode():
         tokens = list(given)
         while len(tokens) < compose.PLAN_TOKENS:
             header = len(tokens) < compose.HEADER_TOKENS
             rows = 2 if header else 1
             known = torch.tensor([tokens] * rows, dtype=torch.long).reshape(rows, -1)
-            logits = planner(states[:rows], text.mask[:rows], known)[:, -1]
+            logits = planner(states[:rows], mask[:rows], known)[:, -1]
             chosen = logits[0]
             if header:
                 legal = torch.isfinite(logits[0])
@@ -91,17 +127,21 @@ def sample_latents(
     dice: torch.Generator,
     *,
     settings: FlowSettings,
+    given: Given | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Tensor:
     """Follow the flow from noise to latents, for one item.
 
-    Noise is drawn frame after frame, so a longer clip starts from the same noise.
+    Noise is drawn frame after frame, so a longer clip starts from the same noise. Kept
+    frames are put back at every step with as much noise as belongs to its time, so the
+    others grow into their surroundings.
 
     Args:
         renderer: The model.
         conditions: Of one item of t frames.
         dice: The item's own randomness.
         settings: Steps and guidance.
+        given: Latents to vary or to keep in part; none if None.
         progress: Called with the share of steps done.
 
     Returns:
@@ -109,15 +149,23 @@ def sample_latents(
     """
     frames = conditions.roll.shape[1]
     device = renderer.mean.device
-    x = torch.randn((1, frames, renderer.config.latent), generator=dice).to(device)
+    noise = torch.randn((1, frames, renderer.config.latent), generator=dice).to(device)
     conditions = conditions.to(device)
     guided = settings.guidance != 1.0
     both = conditions.and_also(conditions.unconditional()) if guided else conditions
-    # Small steps at the ends, where the velocity turns most.
-    times = 0.5 - 0.5 * torch.cos(torch.linspace(0, torch.pi, settings.steps + 1))
-    times = 0.5 * times + 0.5 * torch.linspace(0, 1, settings.steps + 1)
+    times = flow_times(settings.steps)
+    x = noise
+    target, keep = noise, torch.zeros(1, frames, 1, dtype=torch.bool, device=device)
+    if given is not None:
+        target = ((given.latents.to(device) - renderer.mean) / renderer.scale)[None]
+        keep = given.keep.to(device)[None, :, None]
+        begin = 1.0 - given.strength
+        times = begin + (1.0 - begin) * times
+        x = torch.lerp(noise, target, begin)
     with torch.inference_mode():
         for i in range(settings.steps):
+            if given is not None:
+                x = torch.where(keep, torch.lerp(noise, target, float(times[i])), x)
             time = times[i].to(device).expand(len(both.has_plan))
             velocity = renderer(x.expand(len(both.has_plan), -1, -1), time, both)
             if guided:
@@ -126,7 +174,14 @@ def sample_latents(
             x = x + float(times[i + 1] - times[i]) * velocity
             if progress is not None:
                 progress((i + 1) / settings.steps)
+        x = torch.where(keep, target, x)
         return (x * renderer.scale + renderer.mean)[0].cpu()
+
+
+def flow_times(steps: int) -> Tensor:
+    """Where a flow stops on its way from 0 to 1: small steps at the ends; shape (steps + 1,)."""
+    times = 0.5 - 0.5 * torch.cos(torch.linspace(0, torch.pi, steps + 1))
+    return 0.5 * times + 0.5 * torch.linspace(0, 1, steps + 1)
 
 
 def _draw(logits: Tensor, dice: torch.Generator) -> int:

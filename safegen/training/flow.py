@@ -67,7 +67,7 @@ def train(
     """
     with started_from(seed):
         renderer = Renderer(config or RendererConfig())
-    latents = _latents(codec, mels)
+    latents = encode_items(codec, mels)
     renderer.mean.copy_(latents[::7].float().mean(dim=(0, 1)))
     renderer.scale.copy_(latents[::7].float().std(dim=(0, 1)))
     plans = [compose(s) for s in seeds]
@@ -88,7 +88,7 @@ def train(
         prompts = [caption(plans[item], words) for item in items]
         conditions = Conditions(
             roll=torch.from_numpy(np.stack(rows).astype(np.float32)),
-            text=_pooled(text, prompts),
+            text=pooled(text, prompts),
             place=torch.tensor([(s / FRAME_RATE, ITEM_SECONDS) for s in starts]),
             has_plan=torch.rand(batch, generator=dice) >= DROPPED_PLANS,
             has_text=torch.rand(batch, generator=dice) >= DROPPED_CAPTIONS,
@@ -101,7 +101,7 @@ def train(
     save_module(run.averaged(), folder / "renderer.safetensors", prefix="")
 
 
-def _latents(codec: Codec, mels: npt.NDArray[np.float16]) -> Tensor:
+def encode_items(codec: Codec, mels: npt.NDArray[np.float16]) -> Tensor:
     """Encode all items; shape (items, frames, latent), float16."""
     parts = []
     with torch.inference_mode():
@@ -113,7 +113,8 @@ def _latents(codec: Codec, mels: npt.NDArray[np.float16]) -> Tensor:
     return torch.cat(parts).clone()
 
 
-def _pooled(text: TextEncoder, prompts: list[str]) -> Tensor:
+def pooled(text: TextEncoder, prompts: list[str]) -> Tensor:
+    """Encode prompts and average their tokens; shape (b, text width)."""
     with torch.no_grad():
         batch = to_batch(prompts)
         return pool(text(batch), batch.mask)

@@ -37,9 +37,16 @@ def test_the_recipes_build_on_each_other(tmp_path: Path) -> None:
     short = ["--items", "2", "--steps", "1", "--batch", "2"]
     run(tmp_path, "codec", *short)
     run(tmp_path, "text-plan", "--steps", "1", "--batch", "2")
-    row = run(tmp_path, "flow", *short)
+    made = {
+        Path(str(run(tmp_path, recipe, *short)["file"])).name
+        for recipe in ("flow", "cascade-generator", "cascade-unet")
+    }
 
-    assert Path(str(row["file"])).name == "renderer.fp16.safetensors"
+    assert made == {
+        "renderer.fp16.safetensors",
+        "cascade-generator.fp16.safetensors",
+        "cascade-unet.fp16.safetensors",
+    }
 
 
 @pytest.mark.parametrize(

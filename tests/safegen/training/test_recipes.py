@@ -8,10 +8,11 @@ import torch
 
 from safegen.errors import InputError
 from safegen.generation.codec import MELS, Codec
-from safegen.training import codec, flow, text_plan
+from safegen.training import cascade, codec, flow, text_plan
 from safegen.training.loop import Progress, Run, draw_losses
 from safegen.training.shipping import ship
 from tests.safegen.generation.debug_models import CODEC, PLANNER, RENDERER, debug_codec
+from tests.safegen.generation.test_cascade import TINY, UNET
 
 SEEDS = range(10, 14)
 
@@ -42,9 +43,33 @@ def train(
         return text_plan.train(
             folder=folder, steps=steps, batch=2 * batch, config=PLANNER, save_every=2
         )
+    if recipe == "cascade-unet":
+        return cascade.train_unet(
+            mels,
+            SEEDS,
+            codec=debug_codec(),
+            folder=folder,
+            steps=steps,
+            batch=batch,
+            frames=8,
+            config=UNET,
+            save_every=2,
+        )
     torch.manual_seed(3)
     from safegen.generation.text import TextEncoder
 
+    if recipe == "cascade-generator":
+        return cascade.train_generator(
+            mels,
+            SEEDS,
+            text=TextEncoder(PLANNER.text).eval().requires_grad_(False),
+            folder=folder,
+            steps=steps,
+            batch=batch,
+            frames=8,
+            config=TINY,
+            save_every=2,
+        )
     return flow.train(
         mels,
         SEEDS,
@@ -59,7 +84,7 @@ def train(
     )
 
 
-RECIPES = ["codec", "text-plan", "flow"]
+RECIPES = ["codec", "text-plan", "flow", "cascade-generator", "cascade-unet"]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
