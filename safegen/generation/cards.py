@@ -15,6 +15,7 @@ from torch import Tensor
 
 from safegen.audio import sha256_file
 from safegen.errors import InputError, IntegrityError, SafegenError
+from safegen.generation.base import ModelFacts
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
 DEFAULT_MODEL: Final = "music-flow"
@@ -87,6 +88,17 @@ class ModelCard:
     def training_manifest_sha256(self) -> str:
         """Hash of the training manifest, "" if there is none."""
         return next((x.sha256 for x in self.files if x.role == "manifest"), "")
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What goes into the record of an output."""
+        return ModelFacts(
+            name=self.name,
+            version=self.version,
+            license=self.license,
+            weights_sha256=self.weights_sha256,
+            training_manifest_sha256=self.training_manifest_sha256,
+        )
 
     def file(self, role: str) -> WeightFile:
         """Find the file of a role.

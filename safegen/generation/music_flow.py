@@ -24,7 +24,7 @@ from safegen.generation.planner import Planner, PlannerConfig
 from safegen.generation.renderer import LONGEST_SECONDS, Conditions, Renderer, RendererConfig
 from safegen.generation.requests import check, check_seconds
 from safegen.generation.rolls import roll
-from safegen.generation.samplers import FlowSettings, sample_latents, sample_plan
+from safegen.generation.samplers import FlowSettings, Given, sample_latents, sample_plan
 from safegen.generation.stages import dice, ended, one_thread
 from safegen.generation.text import TextConfig, pool, to_batch
 
@@ -58,18 +58,16 @@ class MusicFlow:
     @property
     def facts(self) -> ModelFacts:
         """What the record says about the model."""
-        return ModelFacts(
-            name=self.card.name,
-            version=self.card.version,
-            license=self.card.license,
-            weights_sha256=self.card.weights_sha256,
-            training_manifest_sha256=self.card.training_manifest_sha256,
-        )
+        return self.card.facts
 
     def generate(
         self, request: Request, *, progress: Callable[[float], None] | None = None
     ) -> Generation:
         """Make one item; see ``safegen.generation.base.Generator``.
+
+        A source is varied (``strength``) or made anew in stretches (``inpaint``); beyond
+        its end the piece goes on. With the prompt and the seed a source was made with,
+        the new parts follow its own score; without a prompt only what is around them.
 
         Raises:
             InputError: If the request is outside what the card allows.
@@ -108,6 +106,7 @@ class MusicFlow:
                 self._conditions(plan, request, frames=frames),
                 dice(request.seed, "latents"),
                 settings=self.settings,
+                given=self._given(request, frames=frames),
                 progress=progress,
             )
             codes = self.codec.quantizer.encode(z)
@@ -121,15 +120,32 @@ class MusicFlow:
 
     def _conditions(self, plan: Plan, request: Request, *, frames: int) -> Conditions:
         batch = to_batch([request.prompt])
+        is_told = bool(request.prompt) or request.source is None
         return Conditions(
             roll=torch.from_numpy(roll(plan, frames=frames))[None],
             text=pool(self.planner.text(batch), batch.mask),
             # Training items are ten seconds cut from longer pieces, so a shorter clip is
             # the beginning of one of these.
             place=torch.tensor([[0.0, max(request.seconds, LONGEST_SECONDS)]]),
-            has_plan=torch.ones(1, dtype=torch.bool),
-            has_text=torch.ones(1, dtype=torch.bool),
+            has_plan=torch.tensor([is_told]),
+            has_text=torch.tensor([is_told]),
         )
+
+    def _given(self, request: Request, *, frames: int) -> Given | None:
+        """Encode the source of a request and say which frames of it stay."""
+        if request.source is None:
+            return None
+        heard = self.codec.latents(request.source)[0, :frames]
+        latents = torch.zeros(frames, heard.shape[1])
+        latents[: len(heard)] = heard
+        keep = torch.zeros(frames, dtype=torch.bool)
+        if not request.inpaint and len(heard) == frames:
+            return Given(latents=latents, keep=keep, strength=request.strength)
+        keep[: len(heard)] = True
+        for span in request.inpaint:
+            first = int(span.start_seconds * FRAME_RATE)
+            keep[first : int(np.ceil(span.end_seconds * FRAME_RATE))] = False
+        return Given(latents=latents, keep=keep, strength=request.strength)
 
 
 def load_music_flow(found: ModelCard, *, folder: Path = WEIGHTS) -> MusicFlow:

@@ -32,6 +32,10 @@ _DRUMS: Final = 2 * len(DRUM_PITCHES)
 _PHASES: Final = 4
 _SOUNDS: Final = len(INSTRUMENTS) + len(COMPS) + 1
 ROLL_CHANNELS: Final = _CHANNELS + _ONSETS + _DRUMS + _PHASES + _SOUNDS
+NOTES: Final = slice(0, _CHANNELS + _ONSETS)
+RHYTHM: Final = slice(_CHANNELS + _ONSETS, _CHANNELS + _ONSETS + _DRUMS + _PHASES)
+SOUNDS: Final = slice(ROLL_CHANNELS - _SOUNDS, ROLL_CHANNELS)
+"""Columns of a roll: what is played, when the beat falls, and which instruments play."""
 _DECAY_FRAMES: Final = 25.0
 
 
