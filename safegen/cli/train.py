@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from safegen.training.loop import Progress
 
 RECIPES = ("codec", "text-plan", "flow", "manifest", "synthetic", "generic",
-           "cascade-generator", "cascade-unet")  # fmt: skip
+           "cascade-generator", "cascade-unet", "transcriber", "joint")  # fmt: skip
 
 _STEPS = {"codec": 2000, "text-plan": 1500, "flow": 2900, "cascade-generator": 2800,
-          "cascade-unet": 3800}  # fmt: skip
+          "cascade-unet": 3800, "transcriber": 3000, "joint": 900}  # fmt: skip
 
 
 @click.command()
@@ -71,9 +71,9 @@ def train(
 ) -> None:
     """Run RECIPE: codec, then text-plan, then flow, then manifest, then synthetic.
 
-    cascade-generator follows text-plan, cascade-unet follows codec. generic needs none of
-    the others. synthetic needs the optional synthesizers and an hour
-    of two cores; it names what is missing.
+    cascade-generator follows text-plan, cascade-unet and transcriber follow codec, joint
+    follows transcriber and text-plan. generic needs none of the others. synthetic needs the
+    optional synthesizers and an hour of two cores; it names what is missing.
 
     Stop it at any time; the next call continues from the last checkpoint and computes
     the same losses as a run that was never stopped. Each finished run leaves float16
@@ -108,7 +108,7 @@ def train(
         learned = _generic(run, corpus, steps, batch, hidden=hidden)
         emit(learned, f"{learned['file']}\nsha256 {learned['sha256']}", format_)
         return
-    if recipe in ("codec", "flow", "cascade-generator", "cascade-unet"):
+    if recipe in ("codec", "flow", "cascade-generator", "cascade-unet", "transcriber", "joint"):
         _render(folder, assets, items, hidden=hidden)
     total = steps or _STEPS[recipe]
     with click.progressbar(
@@ -152,6 +152,8 @@ def _recipe(
         return codec.train(mels, folder=run, steps=steps, batch=batch or 32)
     weights = folder / "codec" / "codec.fp16.safetensors"
     words = folder / "text-plan" / "planner.fp16.safetensors"
+    if recipe in ("transcriber", "joint"):
+        return _listening(recipe, folder, steps, seeds, batch)
     if recipe == "cascade-generator":
         return cascade.train_generator(
             mels, seeds, text=load_text(words), folder=run, steps=steps, batch=batch or 40
@@ -168,6 +170,33 @@ def _recipe(
         folder=run,
         steps=steps,
         batch=batch or 24,
+    )
+
+
+def _listening(
+    recipe: str, folder: Path, steps: int, seeds: range, batch: int | None
+) -> "Iterator[Progress]":
+    """Start or continue a run that listens to the training items."""
+    from safegen.training import joint, transcriber
+    from safegen.training.latents import read_latents
+    from safegen.training.mels import read_mels
+    from safegen.training.shipping import load_codec, load_listener, load_planner
+
+    codec = load_codec(folder / "codec" / "codec.fp16.safetensors")
+    latents = read_latents(folder, seeds, mels=read_mels(folder, seeds), codec=codec)
+    run = folder / recipe
+    if recipe == "transcriber":
+        return transcriber.train(
+            latents, seeds, codec=codec, folder=run, steps=steps, batch=batch or 48
+        )
+    return joint.train(
+        latents,
+        seeds,
+        transcriber=load_listener(folder / "transcriber" / "transcriber.fp16.safetensors"),
+        planner=load_planner(folder / "text-plan" / "planner.fp16.safetensors"),
+        folder=run,
+        steps=steps,
+        batch=batch or 96,
     )
 
 

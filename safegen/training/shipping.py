@@ -16,6 +16,7 @@ from safegen.errors import InputError
 from safegen.generation.codec import Codec, CodecConfig
 from safegen.generation.planner import Planner, PlannerConfig
 from safegen.generation.text import TextConfig, TextEncoder
+from safegen.generation.transcriber import Transcriber, TranscriberConfig
 
 
 def ship(trained: Path, destination: Path) -> str:
@@ -61,9 +62,29 @@ def load_text(shipped: Path) -> TextEncoder:
     Raises:
         InputError: If the recipe of the planner has not been finished.
     """
+    return load_planner(shipped).text
+
+
+def load_planner(shipped: Path) -> Planner:
+    """Load a planner with its text encoder for a recipe that builds on it.
+
+    Raises:
+        InputError: If the recipe of the planner has not been finished.
+    """
     planner = Planner(PlannerConfig(text=TextConfig()))
     planner.load_state_dict(_tensors(shipped, recipe="text-plan"))
-    return planner.text.eval().requires_grad_(False)
+    return planner.eval().requires_grad_(False)
+
+
+def load_listener(shipped: Path) -> Transcriber:
+    """Load a transcriber for a recipe that builds on it.
+
+    Raises:
+        InputError: If the recipe of the transcriber has not been finished.
+    """
+    transcriber = Transcriber(TranscriberConfig())
+    transcriber.load_state_dict(_tensors(shipped, recipe="transcriber"))
+    return transcriber.eval().requires_grad_(False)
 
 
 def _tensors(shipped: Path, *, recipe: str) -> dict[str, torch.Tensor]:

@@ -39,13 +39,15 @@ def test_the_recipes_build_on_each_other(tmp_path: Path) -> None:
     run(tmp_path, "text-plan", "--steps", "1", "--batch", "2")
     made = {
         Path(str(run(tmp_path, recipe, *short)["file"])).name
-        for recipe in ("flow", "cascade-generator", "cascade-unet")
+        for recipe in ("flow", "cascade-generator", "cascade-unet", "transcriber", "joint")
     }
 
     assert made == {
         "renderer.fp16.safetensors",
         "cascade-generator.fp16.safetensors",
         "cascade-unet.fp16.safetensors",
+        "transcriber.fp16.safetensors",
+        "joint.fp16.safetensors",
     }
 
 
