@@ -104,7 +104,8 @@ class MusicFlow:
             z = sample_latents(
                 self.renderer,
                 self._conditions(plan, request, frames=frames),
-                dice(request.seed, "latents"),
+                # Another take than the first, or a repair would bring back what it repairs.
+                dice(request.seed, "latents" if request.source is None else "repaint"),
                 settings=self.settings,
                 given=self._given(request, frames=frames),
                 progress=progress,

@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from safegen.audio import Audio
 from safegen.errors import InputError
-from safegen.generation.base import Request
+from safegen.generation.base import Request, Span
 from safegen.generation.compose import compose, from_tokens, to_json
 from safegen.generation.music_flow import MusicFlow
 from safegen.generation.samplers import FlowSettings, sample_latents
@@ -134,3 +137,84 @@ def test_far_frames_do_not_change_near_ones() -> None:
 def test_an_unknown_model_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(InputError, match="no such model"):
         load("musicgen-huge")
+
+
+def with_inputs(system: MusicFlow) -> MusicFlow:
+    card = dataclasses.replace(system.card, accepts=("negative_prompt", "source", "inpaint"))
+    return MusicFlow(
+        card,
+        codec=system.codec,
+        planner=system.planner,
+        renderer=system.renderer,
+        settings=system.settings,
+    )
+
+
+def noise(seconds: float) -> Audio:
+    samples = np.random.default_rng(3).normal(0, 0.1, round(seconds * 32_000))
+    return Audio(waveform=samples.astype(np.float32)[None], sample_rate=32_000)
+
+
+def test_what_is_not_made_anew_keeps_the_tokens_of_the_source() -> None:
+    system = with_inputs(debug_system())
+    source = noise(4.0)
+    made = [
+        system.generate(
+            Request(
+                prompt="strings",
+                seconds=4.0,
+                seed=seed,
+                source=source,
+                inpaint=(Span(start_seconds=1.0, end_seconds=2.0),),
+            )
+        ).codes
+        for seed in (1, 2)
+    ]
+    heard = system.codec.encode(source)
+
+    for codes in made:
+        assert (codes[:, :25] == heard[:, :25]).all()
+        assert (codes[:, 50:] == heard[:, 50:]).all()
+    assert (made[0][:, 25:50] != made[1][:, 25:50]).any()
+    assert (made[0][:, 25:50] != heard[:, 25:50]).any()
+
+
+def test_the_less_strength_the_closer_to_the_source() -> None:
+    system = with_inputs(debug_system())
+    source = noise(3.0)
+    heard = system.codec.encode(source)
+
+    kept = [
+        (
+            system.generate(
+                Request(prompt="harp", seconds=3.0, seed=1, source=source, strength=strength)
+            ).codes
+            == heard
+        ).mean()
+        for strength in (0.05, 0.4, 1.0)
+    ]
+
+    assert kept[0] > kept[1] > kept[2]
+
+
+def test_a_source_goes_on_beyond_its_end() -> None:
+    system = with_inputs(debug_system())
+    source = noise(2.0)
+
+    made = system.generate(Request(prompt="harp", seconds=3.0, seed=1, source=source))
+
+    assert made.audio.seconds == 3.0
+    assert (made.codes[:, :50] == system.codec.encode(source)).all()
+
+
+def test_a_source_is_refused_by_a_model_that_takes_none() -> None:
+    system = debug_system()
+    bare = MusicFlow(
+        dataclasses.replace(system.card, accepts=()),
+        codec=system.codec,
+        planner=system.planner,
+        renderer=system.renderer,
+    )
+
+    with pytest.raises(InputError, match="takes no source"):
+        bare.generate(Request(prompt="harp", seconds=2.0, seed=1, source=noise(2.0)))
