@@ -125,7 +125,7 @@ def laser(order: Order) -> Floats:
 def alarm(order: Order) -> Floats:
     """An electronic beeper."""
     dice = order.dice
-    hz, edge = dice.uniform(1600, 3400), dice.uniform(0.8, 3.0)
+    hz, edge = dice.uniform(900, 2300), dice.uniform(0.8, 3.0)
     spacing = float(np.median(np.diff(order.times))) if len(order.times) > 1 else 0.3
     length = min(0.6 * spacing, dice.uniform(0.08, 0.25))
     t = clock(length)
@@ -177,18 +177,18 @@ def phone(order: Order) -> Floats:
 def birds(order: Order) -> Floats:
     """Whistled syllables; a song repeats its motif."""
     dice = order.dice
-    center = dice.uniform(2800, 5200)
-    motif = dice.uniform(0.75, 1.3, (4, 3))
-    length = dice.uniform(0.06, 0.12)
+    center = dice.uniform(1700, 3000)
+    motif = dice.uniform(0.7, 1.4, (4, 3))
+    length = dice.uniform(0.12, 0.2)
     grains = []
     for place, _ in enumerate(order.times):
         t = clock(length * dice.uniform(0.85, 1.15))
         x = t / t[-1]
         a, b, c = center * motif[place % 4] * dice.uniform(0.97, 1.03)
         hz = (1 - x) * ((1 - x) * a + x * b) + x * ((1 - x) * b + x * c)
-        hz = hz * (1 + dice.uniform(0.0, 0.03) * np.sin(2 * np.pi * 45 * t))
+        hz = hz * (1 + dice.uniform(0.0, 0.03) * np.sin(2 * np.pi * 28 * t))
         turns = 2 * np.pi * phase(hz)
-        chirp = (np.sin(turns) + 0.08 * np.sin(2 * turns)) * np.sin(np.pi * x) ** 0.7
+        chirp = (np.sin(turns) + 0.15 * np.sin(2 * turns)) * np.sin(np.pi * x) ** 0.5
         grains.append(chirp * dice.uniform(0.6, 1.0))
     dry = placed(grains, order.times, order.samples)
     return echoed(dice, dry, seconds=0.6, level=dice.uniform(0.05, 0.25))

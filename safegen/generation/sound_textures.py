@@ -15,6 +15,7 @@ from safegen.generation.sound_parts import (
     burst,
     clock,
     drift,
+    echoed,
     filtered,
     noise,
     phase,
@@ -30,9 +31,10 @@ def rain(order: Order) -> Floats:
     hiss = noise(dice, order.samples, slope(dice.uniform(700, 1800), dice.uniform(9e3, 14e3), 0.25))
     hiss *= 0.85 + 0.3 * drift(dice, order.samples, per_second=1.5)
     kernels = []
-    for _ in range(6):
-        hz = float(dice.choice((dice.uniform(500, 1200), dice.uniform(1800, 6000))))
-        grain = ringing((hz, 1.7 * hz), (1.0, 0.4), (0.0035, 0.002), seconds=0.02)
+    for _ in range(12):
+        hz = float(dice.choice((dice.uniform(400, 1200), dice.uniform(1500, 6000))))
+        fading = dice.uniform(0.001, 0.003)
+        grain = ringing((hz, 1.7 * hz), (1.0, 0.4), (fading, 0.6 * fading), seconds=0.02)
         kernels.append(grain + 0.3 * burst(dice, band(4000, 1.0), seconds=0.02, decay=0.003))
     count = dice.poisson(order.by_rate(25, 90, 260) * order.seconds)
     times = dice.uniform(0, order.seconds, count)
@@ -145,7 +147,7 @@ def siren(order: Order) -> Floats:
     tone = np.sin(turns) + 0.45 * np.sin(2 * turns) + 0.35 * np.sin(3 * turns)
     tone = np.tanh(dice.uniform(0.8, 2.0) * tone)
     level = 0.85 + 0.15 * drift(dice, order.samples, per_second=1.0)
-    return np.asarray(tone * level)
+    return echoed(dice, tone * level, seconds=0.7, level=dice.uniform(0.1, 0.4))
 
 
 def engine(order: Order) -> Floats:

@@ -89,7 +89,7 @@ _EVENTS: Final = (
     ("clock", sound_events.clock_ticking, Rhythm(gaps_seconds=(1.0, 0.5, 0.25), jitter=0.0)),
     ("telephone", sound_events.phone, Rhythm(gaps_seconds=(3.6, 2.6, 1.8), jitter=0.02)),
     ("birds", sound_events.birds,
-     Rhythm(gaps_seconds=(2.4, 1.3, 0.7), jitter=0.35, group=(2, 5), spacing_seconds=(0.1, 0.2))),
+     Rhythm(gaps_seconds=(2.8, 1.7, 1.0), jitter=0.35, group=(2, 5), spacing_seconds=(0.19, 0.3))),
     ("dog", sound_events.dog,
      Rhythm(gaps_seconds=(2.6, 1.5, 0.8), jitter=0.3, group=(1, 3), spacing_seconds=(0.28, 0.4))),
     ("knocking", sound_events.knocking,

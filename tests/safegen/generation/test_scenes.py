@@ -127,9 +127,11 @@ def test_a_layer_is_silent_before_it_begins_and_after_it_ends() -> None:
     scene = s.Scene(layers=(layer("wind", start_step=5, end_step=10),))
     sound = s.render_scene(scene, seconds=3.0).waveform[0]
 
-    assert np.abs(sound[:32_000]).max() == 0.0
-    assert np.abs(sound[33_000:60_000]).max() > 0.1
-    assert np.abs(sound[64_000:]).max() == 0.0
+    inside = np.abs(sound[36_000:60_000]).mean()
+
+    # What is left is the noise of the room.
+    assert np.abs(sound[:32_000]).mean() < 0.1 * inside
+    assert np.abs(sound[64_000:]).mean() < 0.1 * inside
 
 
 def test_a_layer_that_begins_after_the_end_is_not_rendered() -> None:
