@@ -1,18 +1,22 @@
 """Which training items belong to this model, and does this output copy one?
 
-The card of a shipped model names its training manifest by sha256. The manifest holds,
-for every training item, the tokens of its score, the first-codebook tokens of its
-recording and its fingerprint, and what unrelated pieces reach against all of them
-(``safegen.training.manifests`` writes it). Foreign generators have no manifest: there is
-nothing to compare with, which is not the same as a clean result.
+The card of a model names its training manifest by sha256. The manifest holds, for every
+training item, the tokens of its score, the first-codebook tokens of its recording and its
+fingerprint, and what unrelated pieces reach against all of them
+(``safegen.training.manifests`` writes it). That of a model trained on somebody's own
+files has no scores and names items by file (``safegen.training.own_manifest``). Foreign
+generators have no manifest: there is nothing to compare with, which is not the same as a
+clean result.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +34,9 @@ from detectors.memorization import (
 )
 from detectors.memorization import examine as compare
 from safegen.errors import IntegrityError
+from safegen.generation import own
 from safegen.generation.base import Generation, ModelFacts
-from safegen.generation.cards import CARDS, WeightFile, checked_path
+from safegen.generation.cards import CARDS, WEIGHTS, WeightFile, checked_path
 from safegen.generation.codec import CodecConfig
 from safegen.generation.compose import (
     BARS,
@@ -61,15 +66,23 @@ class Items:
     fingerprints: FingerprintRung | None
 
 
-def for_model(facts: ModelFacts) -> TrainingItems | None:
+def for_model(facts: ModelFacts, *, models: Path | None = None) -> TrainingItems | None:
     """Load the training items of a model; None if they are not known here.
+
+    Args:
+        facts: Of the model.
+        models: Folder of own models (``Config.models``); None knows shipped models only.
 
     Raises:
         IntegrityError: If the manifest is not the one the model's card names.
-        SafegenError: If the manifest is missing from the package.
+        SafegenError: If the manifest is missing.
     """
-    file = _manifest(facts.training_manifest_sha256)
-    return None if file is None else _load(file)
+    sha256 = facts.training_manifest_sha256
+    file = _manifest(sha256)
+    if file is not None:
+        return _load(file, WEIGHTS)
+    found = own.with_manifest(sha256, models=models) if sha256 and models is not None else None
+    return None if found is None else _load(found.card.file("manifest"), found.folder)
 
 
 def examine(generation: Generation, items: TrainingItems) -> MemorizationFinding:
@@ -105,22 +118,27 @@ def parse(data: bytes) -> Items:
         size = int.from_bytes(data[:8], "little")
         facts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["manifest"])
         scales = {kind: Calibration(**values) for kind, values in facts["calibration"].items()}
-        names = tuple(f"seed:{seed}" for seed in tensors["seeds"].tolist())
-        codes = tensors["codes"].astype(np.int16)
+        names = _names(facts, tensors)
         return Items(
             plans=PlanRung(
                 index=BarIndex(bars(tensors["plans"])), names=names, calibration=scales["plan"]
-            ),
+            )
+            if "plan" in scales
+            else None,
             tokens=TokenRung(
-                index=CodeIndex(codes, size=CodecConfig().codes),
+                index=CodeIndex(tensors["codes"].astype(np.int16), size=CodecConfig().codes),
                 names=names,
                 calibration=scales["tokens"],
-            ),
+            )
+            if "tokens" in scales
+            else None,
             fingerprints=FingerprintRung(
                 index=ItemIndex(tensors["fingerprints"]),
                 names=names,
                 calibration=scales["fingerprint"],
-            ),
+            )
+            if "fingerprint" in scales
+            else None,
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise IntegrityError(
@@ -156,6 +174,13 @@ def _score(generation: Generation) -> tuple[Bars | None, float]:
     return bars(generation.plan_tokens[None])[0], 60.0 / plan.tempo_bpm * BEATS_PER_BAR
 
 
+def _names(facts: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> tuple[str, ...]:
+    """Name the items: by their seed, or by their file and where in it they begin."""
+    if "items" in facts:
+        return tuple(str(name) for name in facts["items"])
+    return tuple(f"seed:{seed}" for seed in tensors["seeds"].tolist())
+
+
 def _manifest(sha256: str) -> WeightFile | None:
     """Find the manifest file a shipped card names by this hash."""
     if not sha256:
@@ -165,5 +190,5 @@ def _manifest(sha256: str) -> WeightFile | None:
 
 
 @functools.cache
-def _load(file: WeightFile) -> Items:
-    return parse(checked_path(file).read_bytes())
+def _load(file: WeightFile, folder: Path) -> Items:
+    return parse(checked_path(file, folder=folder).read_bytes())
