@@ -45,7 +45,7 @@ from safegen.training.loop import Progress, Run, save_module, started_from
 from safegen.training.token_items import TokenItems
 
 LEARNING_RATE: Final = 1.2e-3
-MUSIC_SHARE: Final = 0.65
+MUSIC_SHARE: Final = 0.5
 MASKED_STEPS: Final = (1, 3)
 """Of every five."""
 COARSE_SHARE: Final = 0.25
