@@ -338,13 +338,7 @@ def body(
         "record_id": item.record_id,
         "time": item.time.isoformat(timespec="milliseconds"),
         "code": {"name": "safegen", "version": version},
-        "model": {
-            "name": item.facts.name,
-            "version": item.facts.version,
-            "license": item.facts.license,
-            "weights_sha256": item.facts.weights_sha256,
-            "training_manifest_sha256": item.facts.training_manifest_sha256,
-        },
+        "model": model_json(item.facts),
         "request": {
             "prompt_commitment": item.prompt_commitment,
             # JSON numbers hold 53 bits; a seed has up to 63.
@@ -424,6 +418,17 @@ def row(
         ),
         matches=tuple(found.to_row() for found in judgement.matches),
     )
+
+
+def model_json(facts: ModelFacts) -> dict[str, str]:
+    """Give what the record says about the model."""
+    return {
+        "name": facts.name,
+        "version": facts.version,
+        "license": facts.license,
+        "weights_sha256": facts.weights_sha256,
+        "training_manifest_sha256": facts.training_manifest_sha256,
+    }
 
 
 def model_row(facts: ModelFacts) -> NewModel:

@@ -14,6 +14,7 @@ from safegen.errors import SafegenError
 
 COMMANDS: Final = {
     "generate": "Generate audio and release it through the gate.",
+    "replay": "Make a released sound again and say whether it is the same.",
     "release": "Send audio made elsewhere through the same gate.",
     "screen": "Judge uploads: synthetic, marked, matching a licensed work?",
     "verify": "Say what a file is: ours, claimed-mismatch or unknown.",

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safegen.cli.options import emit, format_option, gate_options, place_text, quiet_option
+from safegen.cli.asking import chapter_option, load_sounds, request_of, sound_options
+from safegen.cli.options import (
+    config,
+    emit,
+    format_option,
+    gate_options,
+    place_text,
+    quiet_option,
+)
 from safegen.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,10 +25,14 @@ MAX_SEED = 2**63
 
 
 @click.command()
-@click.argument("prompt")
+@click.argument("prompt", required=False, default="")
 @click.option("--model", "model_name", default="music-flow", show_default=True, metavar="NAME")
 @click.option(
-    "--seconds", type=click.FloatRange(1.0, 95.0), default=10.0, show_default=True, metavar="S"
+    "--seconds",
+    type=float,
+    metavar="S",
+    help="Length of the result. Default: 10; with --source its length; with --continue-from "
+    "or --chapter 10 after the beginning or the last start.",
 )
 @click.option(
     "--seed", type=click.IntRange(0, MAX_SEED - 1), help="Default: a random one, printed."
@@ -30,9 +42,48 @@ MAX_SEED = 2**63
     type=click.IntRange(1, 10_000),
     default=1,
     show_default=True,
-    help="Number of items; item i has seed + i and the same bits as alone.",
+    help="Number of items, with --prompts of each line; item i has seed + i and the same bits "
+    "as alone.",
 )
 @click.option("--negative-prompt", default="", help="What to steer away from.")
+@click.option(
+    "--prompts",
+    "prompts_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="One prompt a line instead of PROMPT; .csv and .jsonl may also name seconds, seed and "
+    "negative_prompt of each.",
+)
+@sound_options
+@click.option(
+    "--strength",
+    type=float,
+    metavar="X",
+    help="How much of the source is made anew, above 0 to 1. Default: 0.6 if all of it is "
+    "varied, else 1.",
+)
+@click.option(
+    "--inpaint",
+    "inpaint_texts",
+    multiple=True,
+    metavar="START-END",
+    help="Stretch of the source that is made anew, in seconds or minutes:seconds; repeatable. "
+    "The rest is kept.",
+)
+@chapter_option
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Skip what was released into DIR before: same model, request and seed.",
+)
+@click.option(
+    "--keep-request/--no-keep-request",
+    "is_kept",
+    default=True,
+    show_default=True,
+    help="Keep prompt and input sounds in the private state folder for `safegen replay`; the "
+    "record has only hashes.",
+)
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -46,10 +97,19 @@ def generate(
     prompt: str,
     policy_name: str,
     model_name: str,
-    seconds: float,
+    seconds: float | None,
     seed: int | None,
     count: int,
     negative_prompt: str,
+    prompts_file: Path | None,
+    melody_file: Path | None,
+    continue_file: Path | None,
+    source_file: Path | None,
+    strength: float | None,
+    inpaint_texts: tuple[str, ...],
+    chapter_texts: tuple[str, ...],
+    resume: bool,
+    is_kept: bool,
     scan_name: str,
     file_format: str,
     device: str,
@@ -59,7 +119,10 @@ def generate(
 ) -> None:
     """Generate audio from PROMPT and release it through the gate.
 
-    Refused outputs are logged and never written to DIR; the reason is printed.
+    PROMPT may be left out where a file of prompts, a story or a sound says what is
+    wanted; `safegen models show NAME` tells which of them a model takes. Everything is
+    checked before the first item is made. Refused outputs are logged and never written
+    to DIR; the reason is printed.
 
     \b
     Exit status:
@@ -67,28 +130,63 @@ def generate(
       1  something failed; nothing unlogged was written
       2  bad arguments
       3  the policy refused at least one item
+      4  a file of weights is not the one that the model's card names
 
     \b
     Example:
       safegen generate "a calm piano piece in A minor, 80 bpm, no drums" --out out/
     """
     from safegen.gate import Gate
-    from safegen.generation.base import Request
+    from safegen.generation.batches import Line, check_lines, items, read_lines
+    from safegen.generation.cards import card
+    from safegen.generation.requests import check
     from safegen.generation.systems import load
     from safegen.matching import Scan
+    from safegen.resuming import Earlier
 
-    first = secrets.randbelow(MAX_SEED - count) if seed is None else seed
-    if first + count > MAX_SEED:
-        raise InputError(f"seed {first} + count {count} is beyond {MAX_SEED}", remedy="Lower it.")
+    if prompts_file is not None and (prompt or chapter_texts):
+        raise InputError("--prompts beside PROMPT or --chapter", remedy="Say once what is wanted.")
+    lines = (Line(number=1, prompt=prompt),) if prompts_file is None else read_lines(prompts_file)
+    if resume and seed is None and any(line.seed is None for line in lines):
+        raise InputError(
+            "--resume without --seed: nothing was made with a new random one",
+            remedy="Name the seed that was printed with the first item.",
+        )
+    total = count * len(lines)
+    first = secrets.randbelow(MAX_SEED - total) if seed is None else seed
+    if first + total > MAX_SEED:
+        raise InputError(f"seed {first} + count {total} is beyond {MAX_SEED}", remedy="Lower it.")
+    found = card(model_name)
+    template = request_of(
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        seconds=seconds,
+        seed=first,
+        sounds=load_sounds(
+            melody=melody_file,
+            continue_from=continue_file,
+            source=source_file,
+            max_seconds=found.longest_seconds,
+        ),
+        strength=strength,
+        inpaint_texts=inpaint_texts,
+        chapter_texts=chapter_texts,
+    )
+    if prompts_file is None:
+        check(template, found)
+    else:
+        check_lines(template, lines, found, path=prompts_file, count=count)
+
     gate = Gate.open(policy_name=policy_name, scan=Scan(scan_name))
     try:
         generator = load(model_name, device=device)
-        refused = False
+        earlier = Earlier(gate.database, gate.salt, out, file_format) if resume else None
+        refused, skipped = False, 0
         hidden = quiet or not sys.stderr.isatty()
         with click.progressbar(
-            length=count * 100, label="Generating", file=sys.stderr, hidden=hidden
+            length=total * 100, label="Generating", file=sys.stderr, hidden=hidden
         ) as bar:
-            for index in range(count):
+            for item in items(template, lines, count=count, first_seed=first):
                 done = 0
 
                 def advance(share: float) -> None:
@@ -97,26 +195,29 @@ def generate(
                     done += step
                     bar.update(step)
 
-                request = Request(
-                    prompt=prompt,
-                    seconds=seconds,
-                    seed=first + index,
-                    negative_prompt=negative_prompt,
-                )
+                bar.label = f"Generating {item.number + 1}/{total}"
+                if earlier is not None and earlier.has(item.request, generator.facts):
+                    skipped += 1
+                    bar.update(100)
+                    continue
                 release = gate.generate(
                     generator,
-                    request,
+                    item.request,
                     out=out,
                     file_format=file_format,  # type: ignore[arg-type]
                     progress=advance,
+                    device="cuda" if device == "cuda" else "cpu",
+                    keep_in=config().requests if is_kept else None,
                 )
                 bar.update(100 - done)
                 refused |= not release.is_released
                 if not hidden:
                     click.echo("\r\033[K", nl=False, err=True)
-                emit(release.to_json(), text_of(release), format_)
+                emit({**release.to_json(), "item": item.number}, text_of(release), format_)
     finally:
         gate.close()
+    if skipped:
+        click.echo(f"{skipped} of {total} items were released before.", err=True)
     raise SystemExit(3 if refused else 0)
 
 

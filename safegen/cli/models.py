@@ -119,6 +119,7 @@ def show(name: str, check: bool, format_: str) -> None:
         f"{found.shortest_seconds:g} to {found.longest_seconds:g} s",
         f"parameters  {found.parameters:,}",
         f"learned     {found.training_data}",
+        f"takes       {', '.join(('prompt', *found.accepts)).replace('_', ' ')}",
         f"limits      {found.limits}",
         f"own mark    {found.mark}",
         *(f"file        {file.sha256}  {file.name}" for file in found.files),
