@@ -17,7 +17,7 @@ RECIPES = ("codec", "text-plan", "flow", "manifest", "synthetic", "generic",
            "cascade-generator", "cascade-unet", "transcriber", "joint")  # fmt: skip
 
 _STEPS = {"codec": 2000, "text-plan": 1500, "flow": 2900, "cascade-generator": 2800,
-          "cascade-unet": 3800, "transcriber": 3000, "joint": 900}  # fmt: skip
+          "cascade-unet": 3800, "transcriber": 2500, "joint": 500}  # fmt: skip
 
 
 @click.command()
@@ -196,7 +196,7 @@ def _listening(
         planner=load_planner(folder / "text-plan" / "planner.fp16.safetensors"),
         folder=run,
         steps=steps,
-        batch=batch or 96,
+        batch=batch or 64,
     )
 
 
