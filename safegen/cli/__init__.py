@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "log": "Verify, prove and export the tamper-evident log.",
     "policy": "Show, check, explain and compare policies.",
     "detectors": "Watch over the classifier of synthetic audio.",
+    "codec": "Encode sound into codec files of 250 to 1000 bit/s, and decode them.",
     "models": "List the models, their licenses and weights.",
     "train": "Run a training recipe; resumable.",
     "eval": "Run a benchmark; prints its figures as JSON.",

@@ -40,6 +40,7 @@ CODEC_ID_BYTES: Final = 16
 _HEAD: Final = struct.Struct("<8sBBBBIf16s")
 _CRC: Final = struct.Struct("<I")
 HEAD_BYTES: Final = _HEAD.size + _CRC.size
+MAX_FILE_BYTES: Final = HEAD_BYTES + 3600 * (BLOCK_FRAMES * MAX_CODEBOOKS * BITS // 8 + _CRC.size)
 _REMEDY: Final = "Fetch the file again, or encode the sound again with `safegen codec encode`."
 
 Codes = npt.NDArray[np.int16]
