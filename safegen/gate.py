@@ -109,6 +109,7 @@ class Gate:
         second: AudioSeal | None = None,
         inflation: float | None = None,
         index_folder: Path | None = None,
+        models: Path | None = None,
         scan: Scan = Scan.PLAIN,
         on_step: Callable[[str], None] | None = None,
     ) -> None:
@@ -119,6 +120,7 @@ class Gate:
         self._classify = classify
         self._second = second
         self._inflation = inflation
+        self._models = models
         self._scan = scan
         self._on_step = on_step or (lambda _: None)
         self.log = open_log(database, keys)
@@ -167,6 +169,7 @@ class Gate:
             second=second_mark.from_home(config),
             inflation=watermark.inflation_of(config),
             index_folder=config.index,
+            models=config.models,
             scan=scan,
             on_step=on_step,
         )
@@ -463,7 +466,7 @@ class Gate:
         )
 
     def _listen_memory(self, case: _Case, generation: Generation) -> CheckResult:
-        items = memorization.for_model(case.item.facts)
+        items = memorization.for_model(case.item.facts, models=self._models)
         if items is None:
             return policy.judge_memorization(self._policy, None)
         case.memorization = memorization.examine(generation, items)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,11 +59,19 @@ _CHORD_OF_BAR: Final = (0, 1, 2, 3, BARS - 1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items:
-    """The training items of one model, ready to be compared."""
+    """The training items of one model, ready to be compared.
+
+    Attributes:
+        plans: Scores.
+        tokens: First-codebook tokens.
+        fingerprints: Chromaprint items.
+        base: Of the model that this one was trained on from, None if there is none.
+    """
 
     plans: PlanRung | None
     tokens: TokenRung | None
     fingerprints: FingerprintRung | None
+    base: Items | None = None
 
 
 def for_model(facts: ModelFacts, *, models: Path | None = None) -> TrainingItems | None:
@@ -82,26 +90,37 @@ def for_model(facts: ModelFacts, *, models: Path | None = None) -> TrainingItems
     if file is not None:
         return _load(file, WEIGHTS)
     found = own.with_manifest(sha256, models=models) if sha256 and models is not None else None
-    return None if found is None else _load(found.card.file("manifest"), found.folder)
+    if found is None:
+        return None
+    items = _load(found.card.file("manifest"), found.folder)
+    bases = [file for file in found.card.files if file.role == own.BASE_MANIFEST]
+    return replace(items, base=_load(bases[0], found.folder)) if bases else items
 
 
 def examine(generation: Generation, items: TrainingItems) -> MemorizationFinding:
     """Compare an output with all training items, on every rung both sides have.
+
+    Of own items and those of the base model the finding with the higher score counts.
 
     Cost: about 0.1 s of one core for ten seconds of output, fingerprint included.
     """
     bars, bar_seconds = _score(generation)
     audio = generation.audio
     codes = generation.codes[0].astype(np.int16) if generation.codes.size else None
-    return compare(
-        Query(
-            bars=bars,
-            bar_seconds=bar_seconds,
-            codes=codes,
-            items=chromaprint.fingerprint(audio.waveform, audio.sample_rate),
-        ),
-        items,
+    query = Query(
+        bars=bars,
+        bar_seconds=bar_seconds,
+        codes=codes,
+        items=chromaprint.fingerprint(audio.waveform, audio.sample_rate),
     )
+    found = compare(query, items)
+    base = items.base if isinstance(items, Items) else None
+    return found if base is None else _higher(found, compare(query, base))
+
+
+def _higher(one: MemorizationFinding, other: MemorizationFinding) -> MemorizationFinding:
+    """Choose between findings: what was compared at all, then the higher score."""
+    return max(one, other, key=lambda x: (x.nearest_item != "", x.score))
 
 
 def parse(data: bytes) -> Items:

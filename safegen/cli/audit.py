@@ -188,24 +188,19 @@ def training(work_id: str, model_name: str | None, holder: str | None, format_: 
     Example:
       safegen audit training --work 8c0a1f6e-5d2b-5b0e-9d53-0f6f4f3f3f3f
     """
+    from functools import partial
+
     from safegen import audit, memorization
-    from safegen.generation.base import ModelFacts
+    from safegen.generation import own
     from safegen.generation.cards import CARDS
 
-    models = [
-        ModelFacts(
-            name=card.name,
-            version=card.version,
-            license=card.license,
-            weights_sha256=card.weights_sha256,
-            training_manifest_sha256=card.training_manifest_sha256,
-        )
-        for card in CARDS
-        if model_name in (None, card.name)
-    ]
-    if not models:
-        names = ", ".join(card.name for card in CARDS)
-        raise InputError(f"{model_name}: no such model", remedy=f"Choose one of: {names}.")
+    folder = config().models
+    cards = (
+        [*CARDS, *(x.card for x in own.installed(folder))]
+        if model_name is None
+        else [own.any_card(model_name, models=folder)]
+    )
+    models = [card.facts for card in cards]
     was_compared = False
     with _opened(holder) as asked:
         for answer in audit.training(
@@ -213,7 +208,7 @@ def training(work_id: str, model_name: str | None, holder: str | None, format_: 
             asked.scope,
             work_id=work_id,
             models=models,
-            items_of=memorization.for_model,
+            items_of=partial(memorization.for_model, models=folder),
         ):
             was_compared |= answer.is_available
             name = answer.model.name

@@ -81,7 +81,7 @@ class ModelCard:
     @property
     def weights_sha256(self) -> str:
         """One hash for all weights: of the files' hashes, a line each; "" if none."""
-        lines = [f"{x.sha256}\n" for x in self.files if x.role != "manifest"]
+        lines = [f"{x.sha256}\n" for x in self.files if not x.role.endswith("manifest")]
         return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else ""
 
     @property

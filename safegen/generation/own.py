@@ -25,6 +25,8 @@ from safegen.generation.cards import CARDS, ModelCard, WeightFile, card
 
 CARD_NAME: Final = "card.json"
 SCHEMA: Final = "safegen.own-model.v1"
+BASE_MANIFEST: Final = "base-manifest"
+"""Role of the training manifest of the model that an own one stands on."""
 LOSSES_NAME: Final = "losses.png"
 DOWNLOADS: Final = "downloads"
 """A folder beside the models, of what is being fetched."""

@@ -190,8 +190,10 @@ def judge_model(policy: Policy, facts: ModelFacts) -> CheckResult:
             + ("; whoever releases answers for it" if foreign else ""),
             evidence=evidence,
         )
+    # An expression such as "CC0-1.0 AND CC-BY-NC-4.0" denies what one of its parts denies.
+    parts = (told, *told.replace("(", " ").replace(")", " ").split())
     for pattern in policy.model_license.denied_licenses:
-        if fnmatchcase(told.lower(), pattern.lower()):
+        if any(fnmatchcase(part.lower(), pattern.lower()) for part in parts):
             return CheckResult(
                 name="model_license",
                 outcome=Outcome.FAIL,

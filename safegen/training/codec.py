@@ -34,7 +34,7 @@ QUANTIZER_START: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Losses:
+class CodecLosses:
     """What one batch says."""
 
     total: Tensor
@@ -68,7 +68,7 @@ def train(
         The loss of each step, with the log-mel error of both paths.
     """
     with started_from(seed):
-        model = _Training(config or CodecConfig())
+        model = CodecTraining(config or CodecConfig())
     sample = np.asarray(mels[:: max(1, len(mels) // 64)], dtype=np.float32)
     model.codec.mean.copy_(torch.from_numpy(sample.mean(axis=(0, 1))))
     model.codec.scale.copy_(torch.tensor(sample.std()))
@@ -84,7 +84,7 @@ def train(
     save_module(run.averaged(), folder / "codec.safetensors", prefix="codec.")
 
 
-class _Training(nn.Module):
+class CodecTraining(nn.Module):
     """The codec with the statistics that move its codebooks."""
 
     uses: Tensor
@@ -97,7 +97,7 @@ class _Training(nn.Module):
         self.register_buffer("uses", torch.ones(shape))
         self.register_buffer("sums", torch.zeros(*shape, config.latent))
 
-    def losses(self, mels: Tensor, dice: torch.Generator, *, step: int) -> _Losses:
+    def losses(self, mels: Tensor, dice: torch.Generator, *, step: int) -> CodecLosses:
         """Compare what comes out with what went in, for excerpts of shape (b, 2t, MELS)."""
         with torch.autocast("cpu", torch.bfloat16):
             z = self.codec.encode_mel(mels).float()
@@ -118,7 +118,7 @@ class _Training(nn.Module):
         if quantized_rows:
             figures["quantized"] = float(error[:quantized_rows].detach().mean())
             figures["codes_used"] = float((self.uses > DEAD_USES).float().mean())
-        return _Losses(total=error.mean() + COMMITMENT * commitment, figures=figures)
+        return CodecLosses(total=error.mean() + COMMITMENT * commitment, figures=figures)
 
     def _quantize(self, z: Tensor, dice: torch.Generator) -> Tensor:
         """Replace latents by their codes' sum and let the codebooks follow them."""
