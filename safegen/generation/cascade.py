@@ -22,15 +22,16 @@ from torch import Tensor
 
 from safegen.generation.base import Generation, ModelFacts, Request
 from safegen.generation.cards import WEIGHTS, ModelCard, load_tensors
-from safegen.generation.codec import FRAME_RATE, MELS, SAMPLE_RATE, Codec, CodecConfig
+from safegen.generation.codec import FRAME_RATE, MELS, SAMPLE_RATE, Codec
 from safegen.generation.compose import Plan, to_json, to_tokens
-from safegen.generation.planner import Planner, PlannerConfig
+from safegen.generation.parts import codec_of, planner_of
+from safegen.generation.planner import Planner
 from safegen.generation.renderer import LONGEST_SECONDS, Conditions, Renderer, RendererConfig
 from safegen.generation.requests import check, check_seconds
 from safegen.generation.rolls import ROLL_CHANNELS, roll
 from safegen.generation.samplers import FlowSettings, sample_latents, sample_plan
 from safegen.generation.stages import dice, ended, one_thread
-from safegen.generation.text import TextConfig, pool, to_batch
+from safegen.generation.text import pool, to_batch
 from safegen.generation.unet import LATENTS_PER_COARSE, UNet, UNetConfig, sample_details
 
 GENERATOR: Final = RendererConfig(
@@ -198,10 +199,8 @@ def load_music_cascade(found: ModelCard, *, folder: Path = WEIGHTS) -> MusicCasc
     Raises:
         IntegrityError: If a weight file is not the one the card names.
     """
-    codec = Codec(CodecConfig())
-    codec.load_state_dict(load_tensors(found.file("codec"), folder=folder))
-    planner = Planner(PlannerConfig(text=TextConfig()))
-    planner.load_state_dict(load_tensors(found.file("planner"), folder=folder))
+    codec = codec_of(found, folder=folder)
+    planner = planner_of(found, folder=folder)
     generator = Renderer(GENERATOR)
     generator.load_state_dict(load_tensors(found.file("generator"), folder=folder))
     unet = UNet(UNetConfig())

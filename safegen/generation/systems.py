@@ -7,18 +7,30 @@ system is a file that lists its stages.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 import torch
 
 from safegen.errors import InputError
 from safegen.generation import own
 from safegen.generation.base import Generator
-from safegen.generation.cards import DEFAULT_MODEL, WEIGHTS, ModelCard, card, load_tensors
-from safegen.generation.codec import Codec, CodecConfig
+from safegen.generation.cards import DEFAULT_MODEL, WEIGHTS, ModelCard, card
+from safegen.generation.cascade import load_music_cascade
+from safegen.generation.codec import Codec
+from safegen.generation.continuation import load_continuation
 from safegen.generation.music_flow import load_music_flow
+from safegen.generation.parts import codec_of
 from safegen.generation.procedural import ProceduralGenerator
+from safegen.generation.story import load_music_joint
+from safegen.generation.token_rows import (
+    SFX_AR,
+    SFX_MASKED,
+    load_music_tokens,
+    load_sound_tokens,
+)
 
 
 def load(
@@ -52,18 +64,34 @@ def load_codec() -> Codec:
     Raises:
         IntegrityError: If the weight file is not the one the card names.
     """
-    codec = Codec(CodecConfig())
-    codec.load_state_dict(load_tensors(card(DEFAULT_MODEL).file("codec")))
-    return codec.eval().requires_grad_(False)
+    return codec_of(card(DEFAULT_MODEL))
 
 
 @cache
 def _built(row: str, found: ModelCard, folder: Path, device: str) -> Generator:
     """Build the system of a row for a card, with the weights of a folder."""
-    if row == "music-flow":
-        system = load_music_flow(found, folder=folder)
-        system.renderer.to(device)
-        return system
-    raise InputError(
-        f"{found.name} does not generate", remedy="Choose a model of `safegen models list`."
-    )
+    if row not in _ROWS:
+        raise InputError(
+            f"{found.name} turns no text into sound",
+            remedy="Run `safegen codec encode FILE` to encode a file; `safegen models list` "
+            "names the models that generate.",
+        )
+    system = _ROWS[row](found, folder)
+    # The large network of each system; the others are faster where the samples are.
+    for name in ("renderer", "model", "tokens", "generator", "unet"):
+        part = getattr(system, name, None)
+        if isinstance(part, torch.nn.Module):
+            part.to(device)
+    return system
+
+
+_ROWS: Final[dict[str, Callable[[ModelCard, Path], Generator]]] = {
+    "music-flow": lambda card, folder: load_music_flow(card, folder=folder),
+    "music-ar": lambda card, folder: load_music_tokens(card, folder=folder),
+    "music-cascade": lambda card, folder: load_music_cascade(card, folder=folder),
+    "music-joint": lambda card, folder: load_music_joint(card, folder=folder),
+    "continue": lambda card, folder: load_continuation(card, folder=folder),
+    "sfx-ar": lambda card, folder: load_sound_tokens(card, settings=SFX_AR, folder=folder),
+    "sfx-masked": lambda card, folder: load_sound_tokens(card, settings=SFX_MASKED, folder=folder),
+}
+"""Row -> how its system is built from a card and a folder of weights."""

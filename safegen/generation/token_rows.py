@@ -1,0 +1,275 @@
+"""How do the rows that draw codec tokens make sound?
+
+* ``MusicTokens`` (music-ar): prompt -> score -> tokens, frame by frame. With a melody
+  the score only names the instruments, and the melody's pitch classes lead; with a
+  beginning the tokens go on from it. After MusicGen.
+* ``SoundTokens`` (sfx-ar, sfx-masked): prompt -> scene -> tokens, frame by frame (after
+  AudioGen) or all at once in a few passes (after Diffsound).
+
+Tokens become sound in the codec, as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from safegen.generation import scenes
+from safegen.generation.base import Generation, ModelFacts, Request
+from safegen.generation.cards import WEIGHTS, ModelCard
+from safegen.generation.codec import FRAME_RATE, SAMPLE_RATE, Codec
+from safegen.generation.compose import Plan, to_json, to_tokens
+from safegen.generation.melody import chroma_of
+from safegen.generation.parts import codec_of, planner_of, tokens_of
+from safegen.generation.planner import Planner
+from safegen.generation.requests import check
+from safegen.generation.rolls import roll
+from safegen.generation.samplers import sample_plan
+from safegen.generation.scene_reader import SceneReader, load_scene_reader
+from safegen.generation.stages import dice, ended, one_thread
+from safegen.generation.text import pool, to_batch
+from safegen.generation.token_samplers import (
+    DrawSettings,
+    FillSettings,
+    sample_autoregressive,
+    sample_masked,
+)
+from safegen.generation.tokens import FrameConditions, TokenModel
+
+SFX_AR: Final = DrawSettings()
+SFX_MASKED: Final = FillSettings()
+
+
+class MusicTokens:
+    """Text to music, one codec frame after the other.
+
+    Args:
+        card: What is reported about it.
+        codec: Trained.
+        planner: Trained, with its text encoder.
+        model: Trained on tokens of the same codec.
+        settings: How tokens are drawn.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        *,
+        codec: Codec,
+        planner: Planner,
+        model: TokenModel,
+        settings: DrawSettings | None = None,
+    ) -> None:
+        self.card = card
+        self.codec = codec.eval().requires_grad_(False)
+        self.planner = planner.eval().requires_grad_(False)
+        self.model = model.eval().requires_grad_(False)
+        self.settings = settings or DrawSettings()
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the record says about the model."""
+        return self.card.facts
+
+    def generate(
+        self, request: Request, *, progress: Callable[[float], None] | None = None
+    ) -> Generation:
+        """Make one item; see ``safegen.generation.base.Generator``.
+
+        A continuation keeps its beginning, as the codec hears it.
+
+        Raises:
+            InputError: If the request is outside what the card allows.
+        """
+        check(request, self.card)
+        frames = frames_of(request.seconds)
+        with one_thread():
+            plan = sample_plan(
+                self.planner,
+                request.prompt,
+                dice(request.seed, "plan"),
+                negative_prompt=request.negative_prompt,
+            )
+            codes = sample_autoregressive(
+                self.model,
+                self._conditions(plan, request, frames=frames),
+                dice(request.seed, "tokens"),
+                settings=self.settings,
+                unwanted=self._unwanted(request, frames=frames),
+                prefix=_codes_of(self.codec, request),
+                progress=progress,
+            )
+            return finished(
+                self.codec,
+                codes,
+                seconds=request.seconds,
+                plan_json=to_json(plan),
+                plan_tokens=to_tokens(plan),
+            )
+
+    def _conditions(self, plan: Plan, request: Request, *, frames: int) -> FrameConditions:
+        melody = None
+        if request.melody is not None:
+            led = torch.from_numpy(chroma_of(request.melody))[:frames]
+            melody = torch.zeros(frames, led.shape[1])
+            melody[: len(led)] = led
+        # The score knows neither a given melody nor where the bars of a given beginning fall.
+        free = request.melody is None and request.continue_from is None
+        return FrameConditions.of(
+            frames,
+            roll=torch.from_numpy(roll(plan, frames=frames)),
+            notes=free,
+            rhythm=free,
+            chroma=melody,
+            text=pooled(self.planner, request.prompt),
+        )
+
+    def _unwanted(self, request: Request, *, frames: int) -> FrameConditions | None:
+        if not request.negative_prompt:
+            return None
+        return FrameConditions.of(frames, text=pooled(self.planner, request.negative_prompt))
+
+
+class SoundTokens:
+    """Text to sound effects, frame by frame or in a few passes.
+
+    Args:
+        card: What is reported about it.
+        codec: Trained.
+        reader: Finds in a prompt the sounds it names.
+        model: Trained on tokens of the same codec.
+        settings: ``DrawSettings`` for frame by frame, ``FillSettings`` for passes.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        *,
+        codec: Codec,
+        reader: SceneReader,
+        model: TokenModel,
+        settings: DrawSettings | FillSettings,
+    ) -> None:
+        self.card = card
+        self.codec = codec.eval().requires_grad_(False)
+        self.reader = reader.eval().requires_grad_(False)
+        self.model = model.eval().requires_grad_(False)
+        self.settings = settings
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the record says about the model."""
+        return self.card.facts
+
+    def generate(
+        self, request: Request, *, progress: Callable[[float], None] | None = None
+    ) -> Generation:
+        """Make one item; see ``safegen.generation.base.Generator``.
+
+        Raises:
+            InputError: If the request is outside what the card allows, or the prompt
+                names no sound the model knows.
+        """
+        check(request, self.card)
+        frames = frames_of(request.seconds)
+        with one_thread():
+            scene = self.reader.read(
+                request.prompt, dice(request.seed, "scene"), seconds=request.seconds
+            )
+            conditions = FrameConditions.of(
+                frames,
+                scene=torch.from_numpy(scenes.scene_roll(scene, frames=frames)),
+                text_width=self.model.config.text_width,
+            )
+            luck = dice(request.seed, "tokens")
+            if isinstance(self.settings, FillSettings):
+                codes = sample_masked(
+                    self.model, conditions, luck, settings=self.settings, progress=progress
+                )
+            else:
+                codes = sample_autoregressive(
+                    self.model, conditions, luck, settings=self.settings, progress=progress
+                )
+            return finished(
+                self.codec,
+                codes,
+                seconds=request.seconds,
+                plan_json=scenes.to_json(scene),
+                plan_tokens=scenes.to_tokens(scene),
+            )
+
+
+def load_music_tokens(found: ModelCard, *, folder: Path = WEIGHTS) -> MusicTokens:
+    """Build music-ar from a folder of weights.
+
+    Raises:
+        IntegrityError: If a weight file is not the one the card names.
+    """
+    codec = codec_of(found, folder=folder)
+    return MusicTokens(
+        found,
+        codec=codec,
+        planner=planner_of(found, folder=folder),
+        model=tokens_of(found, codec, folder=folder),
+    )
+
+
+def load_sound_tokens(
+    found: ModelCard, *, settings: DrawSettings | FillSettings, folder: Path = WEIGHTS
+) -> SoundTokens:
+    """Build sfx-ar or sfx-masked from a folder of weights; the settings say which.
+
+    Raises:
+        IntegrityError: If a weight file is not the one the card names.
+    """
+    codec = codec_of(found, folder=folder)
+    return SoundTokens(
+        found,
+        codec=codec,
+        reader=load_scene_reader(found.file("reader"), folder=folder),
+        model=tokens_of(found, codec, folder=folder),
+        settings=settings,
+    )
+
+
+def frames_of(seconds: float) -> int:
+    """Count the codec frames that cover a length."""
+    return max(1, int(np.ceil(seconds * FRAME_RATE)))
+
+
+def pooled(planner: Planner, prompt: str) -> Tensor:
+    """Read a prompt as one vector of shape (text width,)."""
+    batch = to_batch([prompt])
+    with torch.inference_mode():
+        return pool(planner.text(batch), batch.mask)[0]
+
+
+def finished(
+    codec: Codec,
+    codes: Tensor,
+    *,
+    seconds: float,
+    plan_json: str,
+    plan_tokens: tuple[int, ...],
+) -> Generation:
+    """Turn codes of shape (codebooks, t) into the sound and its white-box facts."""
+    numbers = np.ascontiguousarray(codes.numpy().astype(np.int64))
+    audio = codec.decode_codes(numbers.astype(np.int16))
+    return Generation(
+        audio=ended(audio, round(seconds * SAMPLE_RATE)),
+        plan_json=plan_json,
+        plan_tokens=np.array(plan_tokens, dtype=np.int64),
+        codes=numbers,
+    )
+
+
+def _codes_of(codec: Codec, request: Request) -> Tensor | None:
+    """Name the beginning that a request gives; shape (codebooks, p)."""
+    if request.continue_from is None:
+        return None
+    return torch.from_numpy(codec.encode(request.continue_from).astype(np.int64))
