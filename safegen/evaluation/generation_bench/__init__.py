@@ -1,0 +1,1 @@
+"""Parts of ``safegen eval generation``: prompts, meters beside chance, distance, speed, page."""
