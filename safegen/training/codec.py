@@ -97,6 +97,12 @@ class CodecTraining(nn.Module):
         self.register_buffer("uses", torch.ones(shape))
         self.register_buffer("sums", torch.zeros(*shape, config.latent))
 
+    def go_on_from(self, codec: Codec) -> None:
+        """Start from a finished codec, as if each entry of its codebooks had just been used."""
+        self.codec.load_state_dict(codec.state_dict())
+        self.uses.fill_(1.0)
+        self.sums.copy_(self.codec.quantizer.codebook)
+
     def losses(self, mels: Tensor, dice: torch.Generator, *, step: int) -> CodecLosses:
         """Compare what comes out with what went in, for excerpts of shape (b, 2t, MELS)."""
         with torch.autocast("cpu", torch.bfloat16):

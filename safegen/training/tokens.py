@@ -59,14 +59,14 @@ LEVEL_SHARES: Final = (0.5, 0.2, 0.15, 0.15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Excerpt:
+class Excerpt:
     """A stretch of a training item.
 
     Attributes:
         codes: Shape (codebooks, t).
-        roll: Of a score, None for a scene.
+        roll: Of a score, None without one.
         melody: Shape (t, 12), None for a scene.
-        scene: Of a scene, None for a score.
+        scene: Of a scene, None without one.
         prompt: Caption, "" if hidden.
     """
 
@@ -91,13 +91,13 @@ class Source:
         self._rolls: dict[int, npt.NDArray[np.float16]] = {}
         self._scene_rolls: dict[int, npt.NDArray[np.float16]] = {}
 
-    def draw(self, dice: random.Random) -> _Excerpt:
+    def draw(self, dice: random.Random) -> Excerpt:
         """Draw an excerpt of music or of a scene."""
         if self._scenes is None or dice.random() < MUSIC_SHARE:
             return self._of_music(self._music, dice)
         return self._of_scene(self._scenes, dice)
 
-    def _of_music(self, items: TokenItems, dice: random.Random) -> _Excerpt:
+    def _of_music(self, items: TokenItems, dice: random.Random) -> Excerpt:
         row = dice.randrange(len(items.seeds))
         plan = compose(items.seeds[row])
         length = items.codes.shape[2]
@@ -105,7 +105,7 @@ class Source:
             self._rolls[row] = roll(plan, frames=length).astype(np.float16)
         start = dice.randrange(length - self._frames + 1)
         part = slice(start, start + self._frames)
-        return _Excerpt(
+        return Excerpt(
             codes=items.codes[row, :, part],
             roll=self._rolls[row][part],
             melody=one_hot(items.melody[row, part]),
@@ -113,7 +113,7 @@ class Source:
             prompt="" if dice.random() < HIDE_TEXT else caption(plan, dice),
         )
 
-    def _of_scene(self, items: TokenItems, dice: random.Random) -> _Excerpt:
+    def _of_scene(self, items: TokenItems, dice: random.Random) -> Excerpt:
         row = dice.randrange(len(items.seeds))
         length = items.codes.shape[2]
         if row not in self._scene_rolls:
@@ -121,7 +121,7 @@ class Source:
             self._scene_rolls[row] = rows.astype(np.float16)
         start = dice.randrange(length - self._frames + 1)
         part = slice(start, start + self._frames)
-        return _Excerpt(
+        return Excerpt(
             codes=items.codes[row, :, part],
             roll=None,
             melody=None,
@@ -168,9 +168,11 @@ def train(
         excerpts = [source.draw(dice) for _ in range(batch)]
         codes = torch.from_numpy(np.stack([x.codes for x in excerpts]).astype(np.int64))
         codes = codes.transpose(1, 2)
-        conditions = _conditions(excerpts, text, dice)
+        conditions = conditions_of(excerpts, text, dice, text_width=model.config.text_width)
         masked = run.step % 5 in MASKED_STEPS
-        loss = (_masked if masked else _autoregressive)(model, codes, conditions, run.generator())
+        loss = (masked_loss if masked else autoregressive_loss)(
+            model, codes, conditions, run.generator()
+        )
         figures = {"masked" if masked else "autoregressive": float(loss.detach())}
         yield run.update(loss, **figures)
         if run.step % save_every == 0 or run.step == steps:
@@ -178,10 +180,13 @@ def train(
     save_module(run.averaged(), folder / "tokens.safetensors", prefix="")
 
 
-def _autoregressive(
+def autoregressive_loss(
     model: TokenModel, codes: Tensor, conditions: FrameConditions, dice: torch.Generator
 ) -> Tensor:
-    """Cross-entropy of every next token along the delay pattern; codes (b, t, codebooks)."""
+    """Cross-entropy of every next token along the delay pattern; codes (b, t, codebooks).
+
+    A token that is ``UNKNOWN`` is not asked for.
+    """
     targets = delayed(codes)
     coarse = torch.rand(len(codes), generator=dice) < COARSE_SHARE
     targets[coarse, :, 2:] = UNKNOWN
@@ -190,7 +195,7 @@ def _autoregressive(
     return F.cross_entropy(logits.flatten(0, 2).float(), targets.flatten(), ignore_index=UNKNOWN)
 
 
-def _masked(
+def masked_loss(
     model: TokenModel, codes: Tensor, conditions: FrameConditions, dice: torch.Generator
 ) -> Tensor:
     """Cross-entropy of the hidden tokens of one codebook per excerpt."""
@@ -211,10 +216,17 @@ def _masked(
     return F.cross_entropy(chosen.flatten(0, 1), targets.flatten(), ignore_index=UNKNOWN)
 
 
-def _conditions(
-    excerpts: list[_Excerpt], text: TextEncoder, dice: random.Random
+def conditions_of(
+    excerpts: list[Excerpt], text: TextEncoder | None, dice: random.Random, *, text_width: int
 ) -> FrameConditions:
-    """Lay out what is told about excerpts, and hide some of it."""
+    """Lay out what is told about excerpts, and hide some of it.
+
+    Args:
+        excerpts: At least one, of one length.
+        text: Reads the prompts; None for excerpts without.
+        dice: Of the step.
+        text_width: Of the model.
+    """
     frames = excerpts[0].codes.shape[1]
     rows: dict[str, list[bool]] = {
         name: [] for name in ("notes", "rhythm", "sounds", "melody", "scene", "text")
@@ -222,16 +234,19 @@ def _conditions(
     for x in excerpts:
         told = dice.random() >= HIDE_ALL
         music = told and x.roll is not None
+        led = told and x.melody is not None
         notes = music and dice.random() >= HIDE_NOTES
         rows["notes"].append(notes)
         rows["rhythm"].append(music and dice.random() >= (HIDE_RHYTHM if notes else 0.6))
         rows["sounds"].append(music and dice.random() >= HIDE_SOUNDS)
-        rows["melody"].append(music and not notes and dice.random() < TELL_MELODY)
+        rows["melody"].append(led and not notes and dice.random() < TELL_MELODY)
         rows["scene"].append(told and x.scene is not None)
         rows["text"].append(told and x.prompt != "")
-    batch = to_batch([x.prompt for x in excerpts])
-    with torch.no_grad():
-        pooled = pool(text(batch), batch.mask)
+    pooled = torch.zeros(len(excerpts), text_width)
+    if text is not None:
+        batch = to_batch([x.prompt for x in excerpts])
+        with torch.no_grad():
+            pooled = pool(text(batch), batch.mask)
 
     def stack(parts: list[npt.NDArray[np.float16] | None], channels: int) -> Tensor:
         empty = np.zeros((frames, channels), dtype=np.float16)
