@@ -100,22 +100,22 @@ def for_model(facts: ModelFacts, *, models: Path | None = None) -> TrainingItems
 def examine(generation: Generation, items: TrainingItems) -> MemorizationFinding:
     """Compare an output with all training items, on every rung both sides have.
 
-    Of own items and those of the base model the finding with the higher score counts.
+    Of several scores, which a story has, and of own items and those of the base model the
+    finding with the highest score counts.
 
     Cost: about 0.1 s of one core for ten seconds of output, fingerprint included.
     """
-    bars, bar_seconds = _score(generation)
     audio = generation.audio
     codes = generation.codes[0].astype(np.int16) if generation.codes.size else None
-    query = Query(
-        bars=bars,
-        bar_seconds=bar_seconds,
-        codes=codes,
-        items=chromaprint.fingerprint(audio.waveform, audio.sample_rate),
-    )
-    found = compare(query, items)
+    prints = chromaprint.fingerprint(audio.waveform, audio.sample_rate)
     base = items.base if isinstance(items, Items) else None
-    return found if base is None else _higher(found, compare(query, base))
+    findings = [
+        compare(Query(bars=bars, bar_seconds=seconds, codes=codes, items=prints), known)
+        for bars, seconds in _scores(generation)
+        for known in (items, base)
+        if known is not None
+    ]
+    return functools.reduce(_higher, findings)
 
 
 def _higher(one: MemorizationFinding, other: MemorizationFinding) -> MemorizationFinding:
@@ -185,12 +185,16 @@ def bars(plans: npt.NDArray[np.integer]) -> Bars:
     return np.concatenate([rows, chords[:, _CHORD_OF_BAR, None]], axis=2).astype(np.uint8)
 
 
-def _score(generation: Generation) -> tuple[Bars | None, float]:
-    """Read bars and their length in seconds from an output that has a score of ours."""
-    if len(generation.plan_tokens) != PLAN_TOKENS:
-        return None, 0.0
-    plan = from_tokens(generation.plan_tokens.tolist())
-    return bars(generation.plan_tokens[None])[0], 60.0 / plan.tempo_bpm * BEATS_PER_BAR
+def _scores(generation: Generation) -> list[tuple[Bars | None, float]]:
+    """Read bars and their length in seconds from each score of ours; at least one pair."""
+    tokens = generation.plan_tokens
+    if len(tokens) == 0 or len(tokens) % PLAN_TOKENS:
+        return [(None, 0.0)]
+    plans = tokens.reshape(-1, PLAN_TOKENS)
+    tempi = (from_tokens(plan.tolist()).tempo_bpm for plan in plans)
+    return [
+        (rows, 60.0 / tempo * BEATS_PER_BAR) for rows, tempo in zip(bars(plans), tempi, strict=True)
+    ]
 
 
 def _names(facts: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> tuple[str, ...]:

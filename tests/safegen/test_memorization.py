@@ -96,6 +96,19 @@ def test_an_item_whose_score_alone_was_read_is_flagged_by_its_score(items: Items
     assert (finding.nearest_item, finding.rung) == (f"seed:{LEARNED[60]}", "plan")
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_story_is_flagged_by_the_score_of_any_chapter(items: Items, place: int) -> None:
+    plans = [compose.compose(seed) for seed in UNSEEN[:3]]
+    told = piece(plans[0], codes=np.zeros((0, 0), dtype=np.int64))
+    plans[place] = compose.compose(LEARNED[60])
+    chapters = [token for plan in plans for token in compose.to_tokens(plan)]
+
+    finding = examine(replace(told, plan_tokens=np.array(chapters, dtype=np.int64)), items)
+
+    assert finding.flag
+    assert (finding.nearest_item, finding.rung) == (f"seed:{LEARNED[60]}", "plan")
+
+
 def test_a_copy_in_another_key_and_tempo_is_still_a_copy(items: Items) -> None:
     original = compose.compose(LEARNED[30])
     moved = replace(original, root=(original.root + 5) % 12, tempo_bpm=61, drums="none")
