@@ -138,7 +138,7 @@ def generate(
     """
     from safegen.gate import Gate
     from safegen.generation.batches import Line, check_lines, items, read_lines
-    from safegen.generation.cards import card
+    from safegen.generation.own import any_card
     from safegen.generation.requests import check
     from safegen.generation.systems import load
     from safegen.matching import Scan
@@ -156,7 +156,8 @@ def generate(
     first = secrets.randbelow(MAX_SEED - total) if seed is None else seed
     if first + total > MAX_SEED:
         raise InputError(f"seed {first} + count {total} is beyond {MAX_SEED}", remedy="Lower it.")
-    found = card(model_name)
+    settings = config()
+    found = any_card(model_name, models=settings.models)
     template = request_of(
         prompt=prompt,
         negative_prompt=negative_prompt,
@@ -179,7 +180,7 @@ def generate(
 
     gate = Gate.open(policy_name=policy_name, scan=Scan(scan_name))
     try:
-        generator = load(model_name, device=device)
+        generator = load(model_name, device=device, models=settings.models)
         earlier = Earlier(gate.database, gate.salt, out, file_format) if resume else None
         refused, skipped = False, 0
         hidden = quiet or not sys.stderr.isatty()
@@ -207,7 +208,7 @@ def generate(
                     file_format=file_format,  # type: ignore[arg-type]
                     progress=advance,
                     device="cuda" if device == "cuda" else "cpu",
-                    keep_in=config().requests if is_kept else None,
+                    keep_in=settings.requests if is_kept else None,
                 )
                 bar.update(100 - done)
                 refused |= not release.is_released

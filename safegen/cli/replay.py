@@ -106,11 +106,11 @@ def replay(
         return commitment_salt(key, record_id=record_id, name=name)
 
     request = _request(original, given, folder=settings.requests, salt=salt)
-    _check_known(original)
+    _check_known(original, settings.models)
     where = (
         str(original.entry.get("build", {}).get("device", "cpu")) if device == "auto" else device
     )
-    generator = load(original.model_name, device=where)
+    generator = load(original.model_name, device=where, models=settings.models)
     hidden = quiet or not sys.stderr.isatty()
     with click.progressbar(length=100, label="Replaying", file=sys.stderr, hidden=hidden) as bar:
         found = replay_one(
@@ -166,11 +166,11 @@ def _request(
     return found
 
 
-def _check_known(original: "Original") -> None:
-    from safegen.generation.cards import card
+def _check_known(original: "Original", models: Path) -> None:
+    from safegen.generation.own import any_card
 
     try:
-        card(original.model_name)
+        any_card(original.model_name, models=models)
     except InputError as error:
         raise SafegenError(
             f"{original.record_id}: made by {original.model_name}, which is not installed here",
