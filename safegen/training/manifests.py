@@ -114,9 +114,13 @@ def write_manifest(
         plans[row] = to_tokens(plan)
         digests[row] = np.frombuffer(bytes.fromhex(digest(plan))[:DIGEST_BYTES], dtype=np.uint8)
     renderer = SoundfontRenderer(soundfont)
+
+    def sound_of(seed: int) -> Audio:
+        return renderer.render(compose(seed), seconds=ITEM_SECONDS)
+
     folder = path.parent / f"items-{codec_sha256[:12]}"
     for seeds in (heard, unseen):
-        for done in record(renderer, codec, seeds, seconds=ITEM_SECONDS, folder=folder):
+        for done in record(sound_of, codec, seeds, folder=folder):
             yield done if seeds is heard else len(heard)
     items = recorded(heard, folder=folder)
     scales = calibrate_on(

@@ -10,7 +10,7 @@ they reach sets the scale of each rung (``detectors.memorization.Calibration``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,9 +21,8 @@ import numpy.typing as npt
 from detectors import chromaprint
 from detectors.agreement import Agreement, BarIndex, CodeIndex, ItemIndex
 from detectors.memorization import Calibration, calibrate
+from safegen.audio import Audio
 from safegen.generation.codec import Codec
-from safegen.generation.compose import compose
-from safegen.generation.soundfont import SoundfontRenderer
 from safegen.memorization import bars
 
 UNSEEN_SEEDS: Final = range(7_000_000, 7_000_200)
@@ -45,12 +44,18 @@ class Recorded:
 
 
 def record(
-    renderer: SoundfontRenderer, codec: Codec, seeds: range, *, seconds: float, folder: Path
+    sound_of: Callable[[int], Audio], codec: Codec, seeds: range, *, folder: Path
 ) -> Iterator[int]:
     """Render, encode and fingerprint items into a folder.
 
     Files that are there already are kept, so an interrupted run continues; the folder
-    belongs to one codec and one soundfont.
+    belongs to one codec and one way to make sounds.
+
+    Args:
+        sound_of: Makes the sound of a seed; all of one length.
+        codec: Names the sounds.
+        seeds: Which items.
+        folder: Where they are kept.
 
     Yields:
         How many items are done.
@@ -63,7 +68,7 @@ def record(
         if not path.exists():
             codes, items = [], []
             for seed in chunk:
-                audio = renderer.render(compose(seed), seconds=seconds)
+                audio = sound_of(seed)
                 codes.append(codec.encode(audio)[0].astype(np.int16))
                 items.append(chromaprint.fingerprint(audio.waveform, audio.sample_rate))
                 yield seed - seeds.start + 1
@@ -105,10 +110,24 @@ def calibrate_on(
         The scale of "plan", "tokens" and "fingerprint".
     """
     plan_index = BarIndex(bars(plans))
+    scale = _scale([plan_index.best(row) for row in bars(unseen_plans)])
+    return {"plan": scale} | calibrate_sounds(items=items, unseen=unseen, codebook=codebook)
+
+
+def calibrate_sounds(*, items: Recorded, unseen: Recorded, codebook: int) -> dict[str, Calibration]:
+    """Measure what unseen sounds reach against all training items.
+
+    Args:
+        items: Recordings the model heard.
+        unseen: Recordings it did not.
+        codebook: Entries of the codec's first codebook.
+
+    Returns:
+        The scale of "tokens" and "fingerprint".
+    """
     code_index = CodeIndex(items.codes, size=codebook)
     item_index = ItemIndex(items.fingerprints)
     return {
-        "plan": _scale([plan_index.best(row) for row in bars(unseen_plans)]),
         "tokens": _scale([code_index.best(row) for row in unseen.codes]),
         "fingerprint": _scale([item_index.best(row) for row in unseen.fingerprints]),
     }
