@@ -43,7 +43,8 @@ POSSIBLE = {
     "a melody without words": request(prompt="", melody=sound()),
     "a melody that is longer than what is made": request(seconds=2.0, melody=sound(5.0)),
     "a beginning to go on from": request(prompt="", continue_from=sound(3.0)),
-    "a variation": request(source=sound(), strength=0.5),
+    "a variation": request(seconds=4.0, source=sound(), strength=0.5),
+    "a source that goes on": request(source=sound()),
     "two repairs": request(
         source=sound(),
         inpaint=(Span(start_seconds=0, end_seconds=1), Span(start_seconds=2, end_seconds=4.0)),
@@ -79,6 +80,10 @@ IMPOSSIBLE = {
     "a beginning as long as the whole": (request(continue_from=sound(10.0)), "has 10 s already"),
     "both to continue and to vary": (
         request(continue_from=sound(), source=sound()), "exclude each other"),
+    "a variation that goes on": (
+        request(source=sound(), strength=0.5),
+        "10 s are wanted, the source to vary has 4 s",
+    ),
     "strength 0": (request(source=sound(), strength=0.0), "strength 0 "),
     "strength above 1": (request(source=sound(), strength=1.5), "strength 1.5"),
     "strength NaN": (request(source=sound(), strength=math.nan), "strength nan"),
