@@ -165,7 +165,7 @@ CARDS: Final = (
             "`safegen verify` and `safegen screen` hear. It names the codec, nobody's key or "
             "installation; whoever edits the decoder can leave it out."
         ),
-        accepts=("negative_prompt",),
+        accepts=("negative_prompt", "source", "inpaint"),
     ),
     ModelCard(
         name="procedural",
