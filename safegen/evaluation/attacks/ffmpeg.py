@@ -82,6 +82,14 @@ def decode(data: bytes, channels: int) -> Audio:
     return _joined(blocks, channels, rate)
 
 
+def payload_bytes(data: bytes) -> int:
+    """Count the bytes of the encoder's packets alone, without what the container adds."""
+    import av
+
+    with av.open(io.BytesIO(data), mode="r") as container:
+        return sum(packet.size for packet in container.demux(container.streams.audio[0]))
+
+
 def filtered(audio: Audio, name: str, arguments: str) -> Audio:
     """Run one of FFmpeg's audio filters over the sound; the length may change.
 
