@@ -104,16 +104,11 @@ def command(
       safegen eval generation --count 200 --assets assets/ --work work/
     """
     from safegen.evaluation.generation_bench import report
-    from safegen.evaluation.generation_bench.bench import (
-        BEGINNING_SECONDS,
-        Bench,
-        Conditions,
-        task_of,
-    )
+    from safegen.evaluation.generation_bench.bench import Bench, Conditions, task_of
     from safegen.generation.cards import card
 
     wishes = read_prompts(prompts)[:count]
-    tasks = {task_of(card(model)) for model in models}
+    tasks = list(dict.fromkeys(task_of(card(model)) for model in models))
     if docs is not None and not docs.parent.is_dir():
         raise InputError(f"{docs.parent} is no folder", remedy="Make it, or choose another --docs.")
     with ExitStack() as stack:
@@ -129,9 +124,7 @@ def command(
                     name = f"{number:03d}.wav" if len(models) == 1 else f"{model}/{number:03d}.wav"
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
                     save(audio, folder / name)
-        ceilings = list(bench.ceilings())
-        if "continuation" in tasks:
-            ceilings += bench.ceilings(start_seconds=BEGINNING_SECONDS)
+        ceilings = [ceiling for task in tasks for ceiling in bench.ceilings(task)]
         found = report.Found(
             rows=rows,
             ceilings=ceilings,

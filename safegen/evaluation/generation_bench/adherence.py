@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from safegen.audio import Audio
 from safegen.evaluation import instrument, meters
@@ -133,16 +134,26 @@ def adherence(judged: Sequence[Judged], attribute: str) -> Adherence | None:
     named = [row for row in judged if fits(row.wish, row.heard) is not None]
     if not named:
         return None
-    # right[i, j]: would the sound of prompt i have fulfilled prompt j?
     right = np.array([[bool(fits(b.wish, a.heard)) for b in named] for a in named])
-    n = len(named)
+    return counted(right, chance=_chance(attribute, named))
+
+
+def counted(right: npt.NDArray[np.bool_], *, chance: float | None) -> Adherence:
+    """Count how often a sound fulfils its own prompt, and test that against dealt prompts.
+
+    Args:
+        right: Shape (n, n); [i, j]: would the sound of prompt i have fulfilled prompt j?
+        chance: What luck gives; what wrong prompts get if None.
+    """
+    n = len(right)
     hits = int(np.trace(right))
-    dice = np.random.default_rng(0)
+    wrong = (int(right.sum()) - hits) / (n * (n - 1)) if n > 1 else float(right[0, 0])
     rows = np.arange(n)
-    deals = sum(int(right[rows, dice.permutation(n)].sum()) >= hits for _ in range(DEALS))
+    dealt = np.random.default_rng(0).permuted(np.tile(rows, (DEALS, 1)), axis=1)
+    deals = int((right[rows, dealt].sum(axis=1) >= hits).sum())
     return Adherence(
         rate=wilson(hits, n),
-        chance=_chance(attribute, named, right.tolist()),
+        chance=wrong if chance is None else chance,
         p_value=(1 + deals) / (1 + DEALS),
     )
 
@@ -153,16 +164,12 @@ def rates(judged: Sequence[Judged]) -> dict[str, Adherence]:
     return {name: found for name, found in counted.items() if found is not None}
 
 
-def _chance(attribute: str, named: Sequence[Judged], right: list[list[bool]]) -> float:
+def _chance(attribute: str, named: Sequence[Judged]) -> float | None:
     if attribute == "key":
         return 1 / 24
     if attribute == "instrument":
         return 1 / len(instrument.NAMES)
-    n = len(named)
     if attribute == "drums":
-        wanted = sum(row.wish.drums is True for row in named) / n
+        wanted = sum(row.wish.drums is True for row in named) / len(named)
         return max(wanted, 1.0 - wanted)
-    if n == 1:
-        return float(right[0][0])
-    wrong = sum(map(sum, right)) - sum(right[i][i] for i in range(n))
-    return wrong / (n * (n - 1))
+    return None

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from safegen.evaluation.generation_bench.adherence import DEALS, LEVEL, Adherence
-from safegen.evaluation.generation_bench.bench import BEGINNING_SECONDS, Ceiling, Row
+from safegen.evaluation.generation_bench.bench import Row
 from safegen.evaluation.generation_bench.frechet import Distance
+from safegen.evaluation.generation_bench.tasks import BEGINNING_SECONDS, Ceiling
 from safegen.evaluation.metrics import percent
 from safegen.pages import svg
 
@@ -32,7 +33,7 @@ class Found:
 
     Attributes:
         rows: One per model.
-        ceilings: Of the meters, whole sounds, then those of continuations if any.
+        ceilings: Of the meters, for every task of the rows.
         distances: Anchors of the distance, empty without musicnn.
         seconds: Length of every sound.
         prompts: How many prompts there were.
@@ -49,8 +50,7 @@ class Found:
 
 def as_json(row: Row, found: Found) -> dict[str, Any]:
     """Write one model's figures for programs."""
-    whole = [x for x in found.ceilings if x.start_seconds == _start(row)]
-    clean, coded = whole[0], whole[1]
+    clean, coded = [x for x in found.ceilings if x.task == row.task][:2]
     out: dict[str, Any] = {
         "benchmark": "generation",
         "model": row.card.name,
@@ -74,8 +74,8 @@ def as_json(row: Row, found: Found) -> dict[str, Any]:
         if name in row.planned:
             out[f"{name}_planned"] = round(row.planned[name].rate.rate, 3)
     out |= {
-        "ceiling_n": clean.rates["tempo"].rate.n,
-        "ceiling_renderer": clean.renderer,
+        "ceiling_n": max(x.rate.n for x in clean.rates.values()),
+        "ceiling_renderer": clean.source,
         "fad_musicnn": None if row.distance is None else round(row.distance.value, 3),
         "fad_sounds": None if row.distance is None else row.distance.sounds,
         "fad_embeddings": None if row.distance is None else row.distance.embeddings,
@@ -107,16 +107,17 @@ def write(found: Found, page: Path) -> None:
 
 
 def _page(found: Found, pictures: Mapping[str, str]) -> Iterable[str]:
-    whole = [x for x in found.ceilings if x.start_seconds == 0.0]
-    rest = [x for x in found.ceilings if x.start_seconds > 0.0]
+    whole = [x for x in found.ceilings if x.task == "music"]
+    rest = [x for x in found.ceilings if x.task == "continuation"]
     yield "# The generation layer, measured"
     yield ""
     yield f"Written by `{found.command}`; nothing on this page was typed by hand."
     yield ""
     yield (
-        f"{found.prompts} held-out prompts, written by people's rules and not by the grammar the "
-        f"models learned from, {found.seconds:g} s each, item *i* with seed *i*. A prompt that "
-        "does not name an attribute does not count for it. In brackets: the 95 % Wilson interval."
+        f"{found.prompts} held-out prompts in everyday words, written without looking at the "
+        f"captions the models learned from, {found.seconds:g} s each, item *i* with seed *i*. A "
+        "prompt that does not name an attribute does not count for it. In brackets: the 95 % "
+        "Wilson interval."
     )
     yield ""
     yield "## Does it play what was asked for?"
@@ -245,15 +246,11 @@ def _costs(found: Found, picture: str) -> Iterable[str]:
     yield ""
 
 
-def _start(row: Row) -> float:
-    return BEGINNING_SECONDS if row.task == "continuation" else 0.0
-
-
 def _draw_rates(figure: Figure, found: Found) -> None:
     """One panel an attribute: a point with its interval for each model and each ceiling."""
     shown = ATTRIBUTES[:4]
     panels = figure.subplots(1, len(shown), sharey=True)
-    whole = [x for x in found.ceilings if x.start_seconds == 0.0][:2]
+    whole = [x for x in found.ceilings if x.task == "music"][:2]
     lines = [
         *[(row.card.name, row.rates, _COLORS[i % 7]) for i, row in enumerate(found.rows)],
         *[(ceiling.name, ceiling.rates, _INK) for ceiling in whole],

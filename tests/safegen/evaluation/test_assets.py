@@ -1,13 +1,14 @@
 """Benchmark audio is fetched whole or not at all, and nothing is fetched twice."""
 
 import stat
+import zipfile
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from safegen.cli import main
-from safegen.errors import InputError, SafegenError
+from safegen.errors import InputError, IntegrityError, SafegenError
 from safegen.evaluation import assets
 
 
@@ -69,3 +70,50 @@ def test_what_is_no_package_name_never_reaches_apt(tools: Path, tmp_path: Path, 
 
     assert result.exit_code == InputError.exit_code
     assert "not the name of a Debian package" in result.stderr
+
+
+WEIGHTS = "musicnn/MTT_musicnn/"
+
+
+def wheel(path: Path, *, name: str = f"{WEIGHTS}.index") -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, "numbers")
+        archive.writestr("musicnn/models.py", "import tensorflow")
+    return path
+
+
+def test_of_a_wheel_only_the_weights_are_unpacked(tmp_path: Path) -> None:
+    assets.unpack(wheel(tmp_path / "a.whl"), tmp_path / "out", below=WEIGHTS)
+
+    found = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert [path.relative_to(tmp_path / "out").as_posix() for path in found] == [
+        "MTT_musicnn/.index"
+    ]
+
+
+def test_a_name_that_leads_out_of_the_folder_does_not(tmp_path: Path) -> None:
+    path = wheel(tmp_path / "a.whl", name=f"{WEIGHTS}../../../evil")
+    assets.unpack(path, tmp_path / "a" / "b" / "out", below=WEIGHTS)
+
+    assert not list(tmp_path.glob("evil")) + list((tmp_path / "a").glob("**/b/evil"))
+    assert (tmp_path / "a" / "b" / "out" / "MTT_musicnn" / "evil").is_file()
+
+
+def test_a_wheel_without_the_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SafegenError, match="holds no"):
+        assets.unpack(wheel(tmp_path / "a.whl", name="x"), tmp_path / "out", below=WEIGHTS)
+
+
+def test_another_wheel_than_the_known_one_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(arguments: list[str], folder: Path, package: str) -> None:
+        assert arguments[1:4] == ["-m", "pip", "download"]
+        assert arguments[-1] == "musicnn==0.1.0"
+        wheel(folder / "musicnn-0.1.0-py3-none-any.whl")
+
+    monkeypatch.setattr(assets, "_run", run)
+    with pytest.raises(IntegrityError, match=r"musicnn==0\.1\.0: sha256"):
+        assets.fetch("musicnn", tmp_path / "out")
+
+    assert list((tmp_path / "out").iterdir()) == []
