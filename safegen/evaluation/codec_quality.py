@@ -41,6 +41,8 @@ SEEDS: Final = range(9_100_000, 9_101_000)
 """Scores and scenes; no training seed is among them."""
 HELD_OUT_SOUNDFONT: Final = "MuseScore_General_Lite.sf3"
 ASKED_VISQOL: Final = 4.3
+KINDS: Final = 4
+"""Of clips."""
 OPUS_RATES: Final = (500, 6_000, 12_000, 24_000)
 """Bitrates that Opus is asked for; at 500 it takes the least it can."""
 _MUSIC_START_SECONDS: Final = 30.0
@@ -280,7 +282,7 @@ def command(assets: Path, count: int, seconds: float, path: Path | None) -> None
     """
     version = f"{codec_file.shipped_codec_id().hex()} {seconds:g} s"
     state = None if path is None else State(path, version)
-    total = 4 * count * (4 + 2 + len(OPUS_RATES))
+    total = KINDS * count * len(codings(load_codec()))
     trials: list[Mapping[str, str | float | None]] = []
     with click.progressbar(
         measure(assets, count=count, seconds=seconds, state=state),
