@@ -1,4 +1,4 @@
-"""Run a training recipe, with a bar, checkpoints and a loss curve."""
+"""Run a training recipe, or train a row on one's own files: bar, checkpoints, loss curve."""
 
 import sys
 from collections.abc import Iterator
@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING
 import click
 
 from safegen.cli.options import emit, format_option, quiet_option
+from safegen.cli.train_own import ROWS, OwnOptions, own_options, train_own
 from safegen.errors import InputError
 
 if TYPE_CHECKING:
     from safegen.training.loop import Progress
 
 RECIPES = ("codec", "text-plan", "flow", "manifest", "synthetic", "generic",
-           "cascade-generator", "cascade-unet", "transcriber", "joint")  # fmt: skip
+           "cascade-generator", "cascade-unet", "transcriber", "joint", "scene-text")  # fmt: skip
 
 _STEPS = {"codec": 2000, "text-plan": 1500, "flow": 2900, "cascade-generator": 2800,
-          "cascade-unet": 3800, "transcriber": 2500, "joint": 500}  # fmt: skip
+          "cascade-unet": 3800, "transcriber": 2500, "joint": 800, "scene-text": 700}  # fmt: skip
 
 
 @click.command()
-@click.argument("recipe", type=click.Choice(RECIPES))
+@click.argument("recipe", metavar="RECIPE|ROW", type=click.Choice((*RECIPES, *ROWS)))
+@own_options
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -58,6 +60,14 @@ _STEPS = {"codec": 2000, "text-plan": 1500, "flow": 2900, "cascade-generator": 2
 @format_option
 def train(
     recipe: str,
+    data: Path | None,
+    captions: Path | None,
+    license_: str,
+    name: str,
+    allow_unlicensed: bool,
+    from_scratch: bool,
+    minutes: float | None,
+    overwrite: bool,
     folder: Path,
     assets: Path | None,
     corpus: Path | None,
@@ -72,8 +82,14 @@ def train(
     """Run RECIPE: codec, then text-plan, then flow, then manifest, then synthetic.
 
     cascade-generator follows text-plan, cascade-unet and transcriber follow codec, joint
-    follows transcriber and text-plan. generic needs none of the others. synthetic needs the
-    optional synthesizers and an hour of two cores; it names what is missing.
+    follows transcriber and text-plan. scene-text and generic need none of the others.
+    synthetic needs the optional synthesizers and an hour of two cores; it names what is
+    missing.
+
+    ROW is a model that ships (codec, music-flow, music-ar, sfx-ar, sfx-masked,
+    music-cascade, continue, music-joint). With --data it is trained on your own files and
+    becomes a model of this installation: `safegen models show NAME`, `safegen generate
+    --model NAME`. Files that cannot be used are named; a file without a license is refused.
 
     Stop it at any time; the next call continues from the last checkpoint and computes
     the same losses as a run that was never stopped. Each finished run leaves float16
@@ -88,12 +104,33 @@ def train(
     \b
     Example:
       safegen train codec --assets assets/ --folder runs
+      safegen train music-flow --data loops/ --captions loops.csv --license CC0-1.0 --name mine
     """
     import torch
 
     if threads is not None:
         torch.set_num_threads(threads)
     hidden = quiet or not sys.stderr.isatty()
+    own = OwnOptions(
+        data=data,
+        captions=captions,
+        license_=license_,
+        name=name,
+        allow_unlicensed=allow_unlicensed,
+        from_scratch=from_scratch,
+        minutes=minutes,
+        overwrite=overwrite,
+    )
+    if recipe in ROWS or (recipe == "codec" and data is not None):
+        train_own(
+            recipe, own, folder=folder, steps=steps, batch=batch, format_=format_, hidden=hidden
+        )
+        return
+    if own.is_given:
+        raise InputError(
+            f"{recipe} is a recipe of the project and takes no files of one's own",
+            remedy=f"Choose a row: {', '.join(('codec', *ROWS[:-1]))}.",
+        )
     run = folder / recipe
     run.mkdir(parents=True, exist_ok=True)
     if recipe == "manifest":
@@ -119,11 +156,12 @@ def train(
     from safegen.training.loop import draw_losses, read_losses
     from safegen.training.shipping import ship
 
-    name = {"text-plan": "planner", "flow": "renderer"}.get(recipe, recipe)
+    names = {"text-plan": "planner", "flow": "renderer", "scene-text": "scene-reader"}
+    weights = names.get(recipe, recipe)
     losses = read_losses(run)
     draw_losses(losses, run / "losses.png", title=recipe)
-    shipped = run / f"{name}.fp16.safetensors"
-    digest = ship(run / f"{name}.safetensors", shipped)
+    shipped = run / f"{weights}.fp16.safetensors"
+    digest = ship(run / f"{weights}.safetensors", shipped)
     row: dict[str, str | int | float | None] = {
         "recipe": recipe,
         "steps": total,
@@ -138,7 +176,7 @@ def _recipe(
     recipe: str, folder: Path, steps: int, items: int, batch: int | None
 ) -> "Iterator[Progress]":
     """Start or continue a run."""
-    from safegen.training import cascade, codec, flow, text_plan
+    from safegen.training import cascade, codec, flow, scene_text, text_plan
     from safegen.training.manifests import TRAINING_SEEDS
     from safegen.training.mels import read_mels
     from safegen.training.shipping import load_codec, load_text
@@ -147,6 +185,8 @@ def _recipe(
     run = folder / recipe
     if recipe == "text-plan":
         return text_plan.train(folder=run, steps=steps, batch=batch or 96)
+    if recipe == "scene-text":
+        return scene_text.train(folder=run, steps=steps, batch=batch or 96)
     mels = read_mels(folder, seeds)
     if recipe == "codec":
         return codec.train(mels, folder=run, steps=steps, batch=batch or 32)

@@ -30,6 +30,13 @@ def test_a_finished_run_leaves_weights_and_a_picture_and_prints_the_hash(tmp_pat
     assert Path(str(row["file"])).stat().st_size < 6_000_000
 
 
+def test_the_reader_of_scenes_needs_nothing_else(tmp_path: Path) -> None:
+    row = run(tmp_path, "scene-text", "--steps", "2", "--batch", "2")
+
+    assert Path(str(row["file"])).name == "scene-reader.fp16.safetensors"
+    assert Path(str(row["file"])).stat().st_size <= 1_000_000
+
+
 def test_the_recipes_build_on_each_other(tmp_path: Path) -> None:
     dice = np.random.default_rng(0)
     mels = dice.normal(size=(2, FRAMES, MELS)).astype(np.float16)
