@@ -1,4 +1,4 @@
-"""List the models that ship, and put public checkpoints beside them."""
+"""List the models, shipped and own, and put public checkpoints beside them."""
 
 import sys
 from dataclasses import asdict
@@ -32,7 +32,7 @@ def models() -> None:
 @models.command(name="list")
 @format_option
 def list_command(format_: str) -> None:
-    """List the models by name, those that ship and those that can be installed.
+    """List the models by name: those that ship, can be installed, or were trained here.
 
     \b
     Exit status:
@@ -45,6 +45,7 @@ def list_command(format_: str) -> None:
     """
     from safegen import second_mark
     from safegen.checkpoints import PUBLIC_MODELS
+    from safegen.generation import own
     from safegen.generation.cards import CARDS, DEFAULT_MODEL
 
     found_here = {"audioseal": second_mark.installed(config())}
@@ -55,6 +56,7 @@ def list_command(format_: str) -> None:
             "name": found.name,
             "version": found.version,
             "default": default,
+            "own": False,
             "installed": True,
             "license": found.license,
             "sample_rate": found.sample_rate,
@@ -69,6 +71,7 @@ def list_command(format_: str) -> None:
             "name": model.name,
             "version": model.revision[:12],
             "default": False,
+            "own": False,
             "installed": here is not None,
             "license": here.license if here else model.license,
             "sample_rate": 16_000,
@@ -77,6 +80,19 @@ def list_command(format_: str) -> None:
         }
         state = "installed" if here else second_mark.NOT_INSTALLED
         emit(row, f"{model.name} ({state}): {model.summary} {model.license}", format_)
+    for mine in own.installed(config().models):
+        row = {
+            "name": mine.own.name,
+            "version": mine.card.version,
+            "default": False,
+            "own": True,
+            "installed": True,
+            "license": mine.own.license,
+            "sample_rate": mine.card.sample_rate,
+            "parameters": mine.card.parameters,
+            "weights_sha256": mine.card.weights_sha256,
+        }
+        emit(row, f"{mine.own.name} (own): {mine.card.summary} {mine.own.license}", format_)
 
 
 @models.command()
@@ -98,16 +114,18 @@ def show(name: str, check: bool, format_: str) -> None:
       safegen models show music-flow
     """
     from safegen.checkpoints import PUBLIC_MODELS
-    from safegen.generation.cards import card, checked_path
+    from safegen.generation import own
+    from safegen.generation.cards import WEIGHTS, checked_path
 
     if name in {model.name for model in PUBLIC_MODELS}:
         _show_audioseal(check, format_)
         return
-    found = card(name)
+    mine = own.find(name, models=config().models)
+    found = own.any_card(name, models=config().models)
     if check:
         for file in found.files:
-            checked_path(file)
-    row = {
+            checked_path(file, folder=WEIGHTS if mine is None else mine.folder)
+    row: dict[str, object] = {
         **asdict(found),
         "weights_sha256": found.weights_sha256,
         "training_manifest_sha256": found.training_manifest_sha256,
@@ -125,9 +143,34 @@ def show(name: str, check: bool, format_: str) -> None:
         *(f"file        {file.sha256}  {file.name}" for file in found.files),
         *(f"recipe      {recipe}" for recipe in found.recipes),
     ]
+    if mine is not None:
+        row |= {"own": asdict(mine.own), "folder": str(mine.folder)}
+        lines += [f"measured    {found.measured}", f"folder      {mine.folder}"]
     if check:
         lines.append("checked     every file is the one this card names")
     emit(row, "\n".join(lines), format_)
+
+
+@models.command()
+@click.argument("name")
+@format_option
+def remove(name: str, format_: str) -> None:
+    """Delete own model NAME with all its files; records of what it made stay.
+
+    \b
+    Exit status:
+      0  deleted
+      2  no own model of this name
+      4  its card is damaged; delete its folder by hand
+
+    \b
+    Example:
+      safegen models remove my-music-flow
+    """
+    from safegen.generation import own
+
+    own.remove(name, models=config().models)
+    emit({"name": name, "removed": True}, f"{name}: deleted", format_)
 
 
 @models.command()
