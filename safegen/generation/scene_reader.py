@@ -25,8 +25,9 @@ from safegen.generation.sounds import NAMES, RATES, VARIANTS
 from safegen.generation.text import TextBatch, TextConfig, TextEncoder, to_batch
 
 READER_TEXT: Final = TextConfig(embedding=48, width=80, layers=2)
-NAMED_PROB: Final = 0.5
-"""A sound is named above this; ``safegen.training.scene_text`` measures what it costs."""
+NAMED_PROB: Final = 0.7
+"""A sound is named from here on: on captions of other seeds 99.5 % of prompts keep exactly
+their sounds, and 1 % of strings of random letters name any."""
 TRAITS: Final = 2 + len(RATES)
 _FAR: Final = 0
 _LATER: Final = 1
