@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -25,6 +25,10 @@ from safegen.audio import save
 from safegen.errors import InputError
 from safegen.evaluation.generation_bench.wishes import PROMPTS, Wish, read_prompts
 
+if TYPE_CHECKING:
+    from safegen.evaluation.codec_quality import Row as CodecRow
+
+CODEC_SECONDS: Final = 3.0
 __all__ = ["PROMPTS", "Wish", "command", "read_prompts"]
 
 
@@ -67,6 +71,13 @@ __all__ = ["PROMPTS", "Wish", "command", "read_prompts"]
     default=None,
     help="Write a page in Markdown, with pictures beside it.",
 )
+@click.option(
+    "--codec-clips",
+    type=click.IntRange(0, 50),
+    default=0,
+    show_default=True,
+    help="Also measure the codec beside Opus, on as many clips of each kind (see codec-quality).",
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option(
     "--timed",
@@ -84,6 +95,7 @@ def command(
     work: Path | None,
     folder: Path | None,
     docs: Path | None,
+    codec_clips: int,
     device: str,
     timed: int,
 ) -> None:
@@ -104,13 +116,16 @@ def command(
       safegen eval generation --count 200 --assets assets/ --work work/
     """
     from safegen.evaluation.generation_bench import report
-    from safegen.evaluation.generation_bench.bench import Bench, Conditions, task_of
+    from safegen.evaluation.generation_bench.bench import Bench, Conditions
     from safegen.generation.cards import card
 
     wishes = read_prompts(prompts)[:count]
-    tasks = list(dict.fromkeys(task_of(card(model)) for model in models))
+    for model in models:
+        card(model)  # so that an unknown name is told before anything is made
     if docs is not None and not docs.parent.is_dir():
         raise InputError(f"{docs.parent} is no folder", remedy="Make it, or choose another --docs.")
+    if codec_clips and assets is None:
+        raise InputError("--codec-clips needs sounds", remedy="Give --assets FOLDER, too.")
     with ExitStack() as stack:
         place = work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         conditions = Conditions(wishes=wishes, seconds=seconds, device=device, timed=timed)
@@ -124,11 +139,11 @@ def command(
                     name = f"{number:03d}.wav" if len(models) == 1 else f"{model}/{number:03d}.wav"
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
                     save(audio, folder / name)
-        ceilings = [ceiling for task in tasks for ceiling in bench.ceilings(task)]
         found = report.Found(
             rows=rows,
-            ceilings=ceilings,
+            ceilings=bench.ceilings(models),
             distances=bench.distances(),
+            codec=_codec(assets, codec_clips, place) if assets and codec_clips else (),
             seconds=seconds,
             prompts=len(wishes),
             command=_typed(models, count, seconds),
@@ -144,6 +159,18 @@ def _typed(models: tuple[str, ...], count: int, seconds: float) -> str:
     named = [part for model in models for part in ("--model", model)]
     words = [*named, "--count", str(count), "--seconds", f"{seconds:g}"]
     return f"safegen eval generation {shlex.join(words)} --assets ASSETS --docs docs/generation.md"
+
+
+def _codec(assets: Path, clips: int, work: Path) -> tuple[CodecRow, ...]:
+    """Measure the codec as `safegen eval codec-quality` does."""
+    from safegen.evaluation import codec_quality
+    from safegen.evaluation.state import State
+    from safegen.generation import codec_file
+
+    version = f"{codec_file.shipped_codec_id().hex()} {CODEC_SECONDS:g} s"
+    state = State(work / "codec.jsonl", version)
+    trials = codec_quality.measure(assets, count=clips, seconds=CODEC_SECONDS, state=state)
+    return codec_quality.summary(list(trials))
 
 
 def _watched(steps: Iterable[Any], length: int, label: str) -> Iterator[Any]:

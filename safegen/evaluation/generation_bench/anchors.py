@@ -24,6 +24,7 @@ from safegen.generation.soundfont import SoundfontRenderer, find_soundfont
 
 SEEDS: Final = range(9_000_000, 9_100_000)
 """Scores of the anchors; no training seed, and none of the meters', is among them."""
+NOTHING: Final = Wish(prompt="", tempo_bpm=None, key=None, drums=None)
 OTHER_SOUNDFONT: Final = "MuseScore_General_Lite.sf3"
 
 
@@ -32,7 +33,7 @@ class Anchor:
 
     Args:
         name: Of the set and the item, for files.
-        wish: What the score says; of a recording, nothing.
+        wish: What the score says; ``NOTHING`` if there is none.
         make: Makes the sound.
     """
 
@@ -113,12 +114,11 @@ class Anchors:
     def recordings(self, count: int) -> Iterator[Anchor]:
         """Cut excerpts of game music, as many from each file, evenly spread over it."""
         files = () if self._assets is None else music_files(self._assets)
-        nothing = Wish(prompt="", tempo_bpm=None, key=None, drums=None)
         each = -(-count // len(files)) if files else 0
         places = [(path, part) for path in files for part in range(1, each + 1)]
         for path, part in places[:count]:
             cut = partial(_excerpt, path, share=part / (each + 1), seconds=self._seconds)
-            yield Anchor(f"recording-{path.name}-{part}", nothing, cut)
+            yield Anchor(f"recording-{path.name}-{part}", NOTHING, cut)
 
 
 def _excerpt(path: Path, *, share: float, seconds: float) -> Audio:

@@ -7,7 +7,7 @@ folder, so that a stopped run goes on and another model only costs its own time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,11 @@ from safegen.evaluation.generation_bench.anchors import Anchor, Anchors
 from safegen.evaluation.generation_bench.items import Item, made
 from safegen.evaluation.generation_bench.musicnn import Musicnn, find_musicnn
 from safegen.evaluation.generation_bench.readings import Readings
+from safegen.evaluation.generation_bench.scenes_task import (
+    ScenesTask,
+    find_samples,
+    read_sound_prompts,
+)
 from safegen.evaluation.generation_bench.speed import Cost, cost
 from safegen.evaluation.generation_bench.tasks import (
     Ceiling,
@@ -30,10 +35,12 @@ from safegen.evaluation.generation_bench.tasks import (
 )
 from safegen.evaluation.generation_bench.wishes import Wish
 from safegen.generation.cards import DEFAULT_MODEL, ModelCard, card
+from safegen.generation.parts import codec_of
 from safegen.generation.systems import load, load_codec
 
 _CONTINUING: Final = "AudioLM"
-"""The system after which a model continues sound."""
+_SOUNDING: Final = ("AudioGen", "Diffsound")
+"""Systems after which a model continues sound, or makes sound effects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +50,7 @@ class Row:
     Attributes:
         card: Of the model.
         task: Name of what it was asked.
+        attributes: What the task counts.
         items: How many sounds were made.
         rates: By attribute, of the sound.
         planned: By attribute, of the score the model wrote; empty if it wrote none.
@@ -53,6 +61,7 @@ class Row:
 
     card: ModelCard
     task: str
+    attributes: tuple[str, ...]
     items: int
     rates: Mapping[str, Adherence]
     planned: Mapping[str, Adherence]
@@ -92,6 +101,7 @@ class Bench:
         self, work: Path, conditions: Conditions, *, assets: Path | None, watch: Watch
     ) -> None:
         self._work, self._conditions, self._watch = work, conditions, watch
+        self._assets = assets
         self._anchors = Anchors(assets, load_codec(), seconds=conditions.seconds)
         found = None if assets is None else find_musicnn(assets)
         self._musicnn = None if found is None else Musicnn(found)
@@ -108,29 +118,37 @@ class Bench:
             InputError: If the model does not exist or cannot do what is asked.
         """
         found = card(model)
-        task = self._task(task_of(found))
+        task = self._task(found)
         items = self._made(model, task)
         readings = Readings(self._work / model, version="", musicnn=self._musicnn)
         timed = task.requests()[: self._conditions.timed]
         return Row(
             card=found,
             task=task.name,
+            attributes=task.attributes,
             items=len(items),
             rates=task.judged(items, readings),
             planned=task.planned([item.plan_json for item in items]),
-            distance=self._to_renders(items, readings, model),
+            distance=(
+                None if task.name == ScenesTask.name else self._to_renders(items, readings, model)
+            ),
             cost=cost(model, timed, device=self._conditions.device),
             item_cpu_seconds=sum(x.cpu_seconds for x in items) / sum(x.seconds for x in items),
         )
 
     def sounds(self, model: str) -> Iterator[Audio]:
         """Give the sounds of a model, in the order of what was asked."""
-        for item in self._made(model, self._task(task_of(card(model)))):
+        for item in self._made(model, self._task(card(model))):
             yield item.audio()
 
-    def ceilings(self, task: str) -> tuple[Ceiling, ...]:
-        """Judge sounds that no model made, as many as there are prompts."""
-        return tuple(self._task(task).ceilings(self._readings, self._watch))
+    def ceilings(self, models: Sequence[str]) -> tuple[Ceiling, ...]:
+        """Judge sounds that no model made, as many as there are prompts, once for each task."""
+        tasks = {task.name: task for task in (self._task(card(model)) for model in models)}
+        return tuple(
+            ceiling
+            for task in tasks.values()
+            for ceiling in task.ceilings(self._readings, self._watch)
+        )
 
     def distances(self) -> dict[str, frechet.Distance]:
         """Measure sets that no model made against rendered scores; empty without musicnn."""
@@ -153,9 +171,13 @@ class Bench:
         }
         return {label: distance for label, distance in found.items() if distance is not None}
 
-    def _task(self, name: str) -> Task:
+    def _task(self, found: ModelCard) -> Task:
         wishes, seconds = self._conditions.wishes, self._conditions.seconds
-        if name == ContinuationTask.name:
+        if any(name in found.after for name in _SOUNDING):
+            asked = read_sound_prompts()[: len(wishes)]
+            samples = find_samples(self._assets)
+            return ScenesTask(asked, codec_of(found), samples=samples, seconds=seconds)
+        if _CONTINUING in found.after:
             return ContinuationTask(len(wishes), self._anchors, seconds=seconds)
         return MusicTask(wishes, self._anchors, seconds=seconds)
 
@@ -193,8 +215,3 @@ class Bench:
             return None
         embedded = self._embedded(sounds, readings, f"{label}, embedded")
         return frechet.between(embedded, self._renders) if embedded else None
-
-
-def task_of(found: ModelCard) -> str:
-    """Say what a model is measured on: the name of a task."""
-    return ContinuationTask.name if _CONTINUING in found.after else MusicTask.name

@@ -21,6 +21,8 @@ from safegen.evaluation import instrument, meters
 from safegen.evaluation.generation_bench.adherence import Heard, hear
 from safegen.evaluation.generation_bench.frechet import Floats
 from safegen.evaluation.generation_bench.musicnn import Musicnn
+from safegen.evaluation.sound_meter import WEIGHTS_SHA256 as SOUNDS_SHA256
+from safegen.evaluation.sound_meter import probabilities
 from safegen.evaluation.state import State
 
 _DIGITS: Final = 6
@@ -37,6 +39,7 @@ class Readings:
 
     def __init__(self, folder: Path, *, version: str, musicnn: Musicnn | None) -> None:
         self._heard = State(folder / "heard.jsonl", f"{_meters()} {version}")
+        self._sounds = State(folder / "sounds.jsonl", f"{SOUNDS_SHA256[:12]} {version}")
         self._musicnn = musicnn
         network = "" if musicnn is None else musicnn.sha256
         self._embedded = State(folder / "embedded.jsonl", f"{network} {version}")
@@ -55,6 +58,13 @@ class Readings:
             found = asdict(hear(sound.cut(start_seconds, sound.seconds)))
             self._heard.add({"trial": trial, "reading": json.dumps(found)})
         return Heard(**json.loads(str(self._heard.rows[trial]["reading"])))
+
+    def sounds(self, name: str, audio: Callable[[], Audio]) -> dict[str, float]:
+        """Give the probability of each sound effect, by its name."""
+        if name not in self._sounds.rows:
+            self._sounds.add({"trial": name, "reading": json.dumps(probabilities(audio()))})
+        found: dict[str, float] = json.loads(str(self._sounds.rows[name]["reading"]))
+        return found
 
     def embedded(self, name: str, audio: Callable[[], Audio]) -> Floats:
         """Describe a sound by musicnn, shape (patches, 200), to ``_DIGITS`` digits.

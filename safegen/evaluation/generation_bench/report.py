@@ -12,19 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from safegen.evaluation.generation_bench import plots
 from safegen.evaluation.generation_bench.adherence import DEALS, LEVEL, Adherence
 from safegen.evaluation.generation_bench.bench import Row
 from safegen.evaluation.generation_bench.frechet import Distance
 from safegen.evaluation.generation_bench.tasks import BEGINNING_SECONDS, Ceiling
 from safegen.evaluation.metrics import percent
-from safegen.pages import svg
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from safegen.evaluation.codec_quality import Row as CodecRow
 
 ATTRIBUTES: Final = ("tempo", "key", "drums", "instrument", "family")
-_COLORS: Final = ("#5b3df5", "#12805c", "#d97706", "#0f8b8d", "#c62f3b", "#7a5195", "#5d6675")
-_INK: Final = "#1b1f27"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +33,7 @@ class Found:
         rows: One per model.
         ceilings: Of the meters, for every task of the rows.
         distances: Anchors of the distance, empty without musicnn.
+        codec: Of ``codec_quality``, empty if the codec was not measured.
         seconds: Length of every sound.
         prompts: How many prompts there were.
         command: What was typed.
@@ -46,6 +45,7 @@ class Found:
     seconds: float
     prompts: int
     command: str
+    codec: Sequence[CodecRow] = ()
 
 
 def as_json(row: Row, found: Found) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def as_json(row: Row, found: Found) -> dict[str, Any]:
         "seconds": found.seconds,
         "items": row.items,
     }
-    for name in ATTRIBUTES:
+    for name in row.attributes:
         rate = row.rates.get(name)
         out[name] = round(rate.rate.rate, 3) if rate else 0.0
         out[f"{name}_n"] = rate.rate.n if rate else 0
@@ -92,23 +92,18 @@ def as_json(row: Row, found: Found) -> dict[str, Any]:
 
 
 def write(found: Found, page: Path) -> None:
-    """Write the page and its pictures, ``<name>-adherence.svg`` and ``<name>-speed.svg``."""
-    height = 1.2 + 0.45 * (len(found.rows) + 2)
-    pictures = {
-        "adherence": svg(lambda figure: _draw_rates(figure, found), width=8.6, height=height),
-        "speed": svg(
-            lambda figure: _draw_speed(figure, found), width=8.6, height=0.9 + 0.3 * len(found.rows)
-        ),
-    }
-    names = {part: f"{page.stem}-{part}.svg" for part in pictures}
-    for part, drawn in pictures.items():
-        (page.parent / names[part]).write_bytes(base64.b64decode(drawn))
+    """Write the page and its pictures beside it, named after it."""
+    drawn = {"speed": plots.speed(found.rows)}
+    if _music(found):
+        ceilings = [x for x in found.ceilings if x.task == "music"][:2]
+        drawn["adherence"] = plots.adherence(_music(found), ceilings, ATTRIBUTES[:4])
+    names = {part: f"{page.stem}-{part}.svg" for part in drawn}
+    for part, picture in drawn.items():
+        (page.parent / names[part]).write_bytes(base64.b64decode(picture))
     page.write_text("\n".join(_page(found, names)) + "\n", encoding="utf-8")
 
 
 def _page(found: Found, pictures: Mapping[str, str]) -> Iterable[str]:
-    whole = [x for x in found.ceilings if x.task == "music"]
-    rest = [x for x in found.ceilings if x.task == "continuation"]
     yield "# The generation layer, measured"
     yield ""
     yield f"Written by `{found.command}`; nothing on this page was typed by hand."
@@ -117,52 +112,19 @@ def _page(found: Found, pictures: Mapping[str, str]) -> Iterable[str]:
         f"{found.prompts} held-out prompts in everyday words, written without looking at the "
         f"captions the models learned from, {found.seconds:g} s each, item *i* with seed *i*. A "
         "prompt that does not name an attribute does not count for it. In brackets: the 95 % "
-        "Wilson interval."
+        f"Wilson interval. **bold**: better than luck. The test deals the prompts anew {DEALS} "
+        "times and counts how often a deal fits as well; better than luck is "
+        f"p < {LEVEL:g}, one-sided."
     )
     yield ""
-    yield "## Does it play what was asked for?"
-    yield ""
-    yield f"![Adherence of every model beside the meters' ceilings]({pictures['adherence']})"
-    yield ""
-    yield from _rates_table([(row.card.name, row.rates) for row in found.rows])
-    yield ""
-    yield (
-        f"**bold**: better than luck. The test deals the prompts anew {DEALS} times and counts "
-        f"how often a deal fits as well; better than luck is p < {LEVEL:g}, one-sided. What luck "
-        "gives: key 1/24, instrument 1/20, drums the more frequent answer, tempo and family "
-        "what wrong prompts get. Tempo counts within 4 % of the named one, its half or double; "
-        "family is one of eight groups of the twenty instruments."
-    )
-    yield ""
-    yield from _luck_table(found.rows)
-    yield ""
-    planned = [(row.card.name, row.planned) for row in found.rows if row.planned]
-    if planned:
-        yield "### What the written scores say, before any sound"
-        yield ""
-        yield from _rates_table(planned)
-        yield ""
-        yield "The gap to the table above belongs to the renderer, the codec and the meters."
-        yield ""
-    yield "### Ceilings: the same meters on scores no model made"
-    yield ""
-    yield from _rates_table([(x.name, x.rates) for x in whole])
-    yield ""
-    yield (
-        "FluidR3 is what the models learned from; MuseScore's timbres are new to them. A model "
-        "that uses the codec cannot be expected above the codec's line."
-    )
-    yield ""
-    if rest:
-        yield (
-            f"Continuations are judged on what comes after the given {BEGINNING_SECONDS:g} s; "
-            "the score's own continuation, cut alike, reaches:"
-        )
-        yield ""
-        yield from _rates_table([(x.name, x.rates) for x in rest])
-        yield ""
+    if _music(found):
+        yield from _adherence(found, pictures["adherence"])
+    if len(_music(found)) < len(found.rows):
+        yield from _sounds(found)
     if found.distances:
         yield from _distances(found)
+    if found.codec:
+        yield from _codec(found.codec)
     yield from _costs(found, pictures["speed"])
     yield "## Weights"
     yield ""
@@ -173,11 +135,63 @@ def _page(found: Found, pictures: Mapping[str, str]) -> Iterable[str]:
         yield f"| {row.card.name} | {row.card.after or '–'} | {row.card.version} | {sha} |"
 
 
-def _rates_table(rows: Iterable[tuple[str, Mapping[str, Adherence]]]) -> Iterable[str]:
-    yield f"| | {' | '.join(ATTRIBUTES)} |"
-    yield f"| --- |{' --- |' * len(ATTRIBUTES)}"
+def _music(found: Found) -> list[Row]:
+    return [row for row in found.rows if row.task != "sounds"]
+
+
+def _adherence(found: Found, picture: str) -> Iterable[str]:
+    music = _music(found)
+    yield "## Does it play what was asked for?"
+    yield ""
+    yield f"![Adherence of every model beside the meters' ceilings]({picture})"
+    yield ""
+    yield from _rates_table([(row.card.name, row.rates) for row in music])
+    yield ""
+    yield (
+        "Tempo counts within 4 % of the named one, its half or double; family is one of eight "
+        "groups of the twenty instruments. What luck gives: key 1/24, instrument 1/20, drums the "
+        "more frequent answer, tempo and family what wrong prompts get."
+    )
+    yield ""
+    yield from _luck_table(music)
+    yield ""
+    planned = [(row.card.name, row.planned) for row in music if row.planned]
+    if planned:
+        yield "### What the written scores say, before any sound"
+        yield ""
+        yield from _rates_table(planned)
+        yield ""
+        yield "The gap to the table above belongs to the renderer, the codec and the meters."
+        yield ""
+    yield "### Ceilings: the same meters on scores no model made"
+    yield ""
+    yield from _rates_table([(x.name, x.rates) for x in found.ceilings if x.task == "music"])
+    yield ""
+    yield (
+        "FluidR3 is what the models learned from; MuseScore's timbres are new to them, not to the "
+        "meter of instruments, which learned from other scores of both. A model that decodes "
+        "codes cannot be expected above the codec's line."
+    )
+    yield ""
+    rest = [(x.name, x.rates) for x in found.ceilings if x.task == "continuation"]
+    if rest:
+        yield (
+            f"Continuations are judged on what comes after the given {BEGINNING_SECONDS:g} s; "
+            "the score's own continuation, cut alike, reaches:"
+        )
+        yield ""
+        yield from _rates_table(rest)
+        yield ""
+
+
+def _rates_table(
+    rows: Iterable[tuple[str, Mapping[str, Adherence]]],
+    attributes: Sequence[str] = ATTRIBUTES,
+) -> Iterable[str]:
+    yield f"| | {' | '.join(attributes)} |"
+    yield f"| --- |{' --- |' * len(attributes)}"
     for name, rates in rows:
-        yield f"| {name} | {' | '.join(_cell(rates.get(x)) for x in ATTRIBUTES)} |"
+        yield f"| {name} | {' | '.join(_cell(rates.get(x)) for x in attributes)} |"
 
 
 def _cell(found: Adherence | None) -> str:
@@ -188,13 +202,32 @@ def _cell(found: Adherence | None) -> str:
     return f"{share} ({100 * rate.low:.0f}–{100 * rate.high:.0f}, n {rate.n})"
 
 
-def _luck_table(rows: Sequence[Row]) -> Iterable[str]:
-    yield f"| luck and p | {' | '.join(ATTRIBUTES)} |"
-    yield f"| --- |{' --- |' * len(ATTRIBUTES)}"
+def _sounds(found: Found) -> Iterable[str]:
+    rows = [row for row in found.rows if row.task == "sounds"]
+    attributes = rows[0].attributes
+    yield "## Sound effects: is heard what was asked for?"
+    yield ""
+    ceilings = [(x.name, x.rates) for x in found.ceilings if x.task == "sounds"]
+    lines = [(row.card.name, row.rates) for row in rows]
+    yield from _rates_table([*lines, *ceilings], attributes)
+    yield ""
+    yield (
+        "surest: the sound the meter is surest of is one the prompt names. all: asked for n "
+        "sounds, they are the n surest. Luck is what wrong prompts get. The last lines are the "
+        "meter's ceilings, on scenes no model made."
+    )
+    yield ""
+    yield from _luck_table(rows, attributes)
+    yield ""
+
+
+def _luck_table(rows: Sequence[Row], attributes: Sequence[str] = ATTRIBUTES) -> Iterable[str]:
+    yield f"| luck and p | {' | '.join(attributes)} |"
+    yield f"| --- |{' --- |' * len(attributes)}"
     for row in rows:
         cells = [
             "–" if (x := row.rates.get(name)) is None else f"{100 * x.chance:.1f} %, p {_p(x)}"
-            for name in ATTRIBUTES
+            for name in attributes
         ]
         yield f"| {row.card.name} | {' | '.join(cells)} |"
 
@@ -222,6 +255,21 @@ def _distances(found: Found) -> Iterable[str]:
     yield ""
 
 
+def _codec(rows: Sequence[CodecRow]) -> Iterable[str]:
+    yield "## How well does the codec carry sound?"
+    yield ""
+    yield "| clips | coding | kbit/s | ViSQOL, mean | worst clip | log-mel difference | clips |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    for row in rows:
+        yield (
+            f"| {row.kind} | {row.coding} | {row.bitrate / 1000:.2f} | {row.visqol:.2f} "
+            f"| {row.visqol_least:.2f} | {row.log_mel:.3f} | {row.clips} |"
+        )
+    yield ""
+    yield "ViSQOL in [1, 4.74]; 0 kbit/s: nothing was stored. See `safegen eval codec-quality`."
+    yield ""
+
+
 def _costs(found: Found, picture: str) -> Iterable[str]:
     yield "## What does it cost?"
     yield ""
@@ -244,42 +292,3 @@ def _costs(found: Found, picture: str) -> Iterable[str]:
         "that time is the time of the whole item. Peak memory is that of the whole process."
     )
     yield ""
-
-
-def _draw_rates(figure: Figure, found: Found) -> None:
-    """One panel an attribute: a point with its interval for each model and each ceiling."""
-    shown = ATTRIBUTES[:4]
-    panels = figure.subplots(1, len(shown), sharey=True)
-    whole = [x for x in found.ceilings if x.task == "music"][:2]
-    lines = [
-        *[(row.card.name, row.rates, _COLORS[i % 7]) for i, row in enumerate(found.rows)],
-        *[(ceiling.name, ceiling.rates, _INK) for ceiling in whole],
-    ]
-    for panel, attribute in zip(panels, shown, strict=True):
-        for place, (_, rates, color) in enumerate(lines):
-            if (rate := rates.get(attribute)) is None:
-                continue
-            panel.plot(
-                [100 * rate.rate.low, 100 * rate.rate.high], [place, place], color=color, lw=2
-            )
-            panel.plot([100 * rate.rate.rate], [place], "o", color=color, ms=5)
-            panel.plot([100 * rate.chance], [place], "|", color="#9aa3b2", ms=9)
-        panel.set_title(attribute, fontsize=9)
-        panel.set_xlim(0, 102)
-        panel.set_xlabel("%, gray: luck")
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(axis="x", color="#e5e8ee")
-    panels[0].set_yticks(range(len(lines)), [name for name, _, _ in lines])
-    panels[0].set_ylim(len(lines) - 0.5, -0.5)
-
-
-def _draw_speed(figure: Figure, found: Found) -> None:
-    """Bars of real-time factors; beyond the line a sound takes longer than it lasts."""
-    axes = figure.subplots()
-    factors = [row.cost.real_time_factor for row in found.rows]
-    axes.barh(range(len(factors)), factors, color=_COLORS[0], height=0.6)
-    axes.axvline(1.0, color=_INK, lw=1)
-    axes.set_yticks(range(len(factors)), [row.card.name for row in found.rows])
-    axes.invert_yaxis()
-    axes.set_xlabel("seconds of one core per second of sound")
-    axes.spines[["top", "right"]].set_visible(False)
