@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safegen.cli import train_tokens
 from safegen.cli.options import emit, format_option, quiet_option
 from safegen.cli.train_own import ROWS, OwnOptions, own_options, train_own
 from safegen.errors import InputError
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
     from safegen.training.loop import Progress
 
 RECIPES = ("codec", "text-plan", "flow", "manifest", "synthetic", "generic",
-           "cascade-generator", "cascade-unet", "transcriber", "joint", "scene-text")  # fmt: skip
+           "cascade-generator", "cascade-unet", "transcriber", "joint", "scene-text",
+           "sfx-manifest", *train_tokens.RECIPES)  # fmt: skip
 
 _STEPS = {"codec": 2000, "text-plan": 1500, "flow": 2900, "cascade-generator": 2800,
-          "cascade-unet": 3800, "transcriber": 2500, "joint": 800, "scene-text": 700}  # fmt: skip
+          "cascade-unet": 3800, "transcriber": 2500, "joint": 800, "scene-text": 700,
+          "tokens": 2200, "sounds-decoder": 700}  # fmt: skip
 
 
 @click.command()
@@ -81,8 +84,9 @@ def train(
 ) -> None:
     """Run RECIPE: codec, then text-plan, then flow, then manifest, then synthetic.
 
-    cascade-generator follows text-plan, cascade-unet and transcriber follow codec, joint
-    follows transcriber and text-plan. scene-text and generic need none of the others.
+    cascade-generator follows text-plan; cascade-unet, transcriber, sounds-decoder and
+    sfx-manifest follow codec; joint follows transcriber and text-plan, tokens follows codec
+    and text-plan. scene-text and generic need none of the others.
     synthetic needs the optional synthesizers and an hour of two cores; it names what is
     missing.
 
@@ -137,6 +141,10 @@ def train(
         written = _manifest(folder, assets, items, hidden=hidden)
         emit(written, f"{written['file']}\nsha256 {written['sha256']}", format_)
         return
+    if recipe == "sfx-manifest":
+        written = train_tokens.write_manifest(folder, assets, items, hidden=hidden)
+        emit(written, f"{written['file']}\nsha256 {written['sha256']}", format_)
+        return
     if recipe == "synthetic":
         trained = _synthetic(run, assets, ai_music, hidden=hidden)
         emit(trained, f"{trained['file']}\nsha256 {trained['sha256']}", format_)
@@ -148,10 +156,24 @@ def train(
     if recipe in ("codec", "flow", "cascade-generator", "cascade-unet", "transcriber", "joint"):
         _render(folder, assets, items, hidden=hidden)
     total = steps or _STEPS[recipe]
+    started = (
+        train_tokens.start(
+            recipe,
+            folder,
+            assets=assets,
+            soundfont=_soundfont(assets) if recipe == "tokens" else None,
+            steps=total,
+            items=items,
+            batch=batch,
+            hidden=hidden,
+        )
+        if recipe in train_tokens.RECIPES
+        else _recipe(recipe, folder, total, items, batch)
+    )
     with click.progressbar(
         length=total, label=f"Training {recipe}", file=sys.stderr, hidden=hidden
     ) as bar:
-        for progress in _recipe(recipe, folder, total, items, batch):
+        for progress in started:
             bar.update(progress.step - bar.pos)
     from safegen.training.loop import draw_losses, read_losses
     from safegen.training.shipping import ship

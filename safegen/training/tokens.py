@@ -45,6 +45,8 @@ from safegen.training.loop import Progress, Run, save_module, started_from
 from safegen.training.token_items import TokenItems
 
 LEARNING_RATE: Final = 1.2e-3
+FRAMES: Final = 160
+"""Codec frames of an excerpt."""
 MUSIC_SHARE: Final = 0.5
 MASKED_STEPS: Final = (1, 3)
 """Of every five."""
