@@ -32,9 +32,9 @@ class DrawSettings:
         guidance: 1 = none; more exaggerates what is asked for.
     """
 
-    temperature: float = 0.9
-    top_k: int = 100
-    guidance: float = 2.0
+    temperature: float = 0.85
+    top_k: int = 60
+    guidance: float = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
