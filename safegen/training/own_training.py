@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -165,19 +165,20 @@ def finish(
     picture = wanted.run / own.LOSSES_NAME
     draw_losses(losses, picture, title=wanted.name)
     last = losses[-max(1, wanted.steps // 20) :]
+    used = replace(data, files=tuple(dict.fromkeys(items.files)))
     found = own.OwnCard(
         name=wanted.name,
         base=base.card.name,
         base_version=base.card.version,
-        license=license_of(base.card.license, data),
+        license=license_of(base.card.license, used),
         created=wanted.today.isoformat(),
         command=wanted.command,
         files=(),
         learned=own.Learned(
-            files=len({file.name for file in items.files}),
+            files=len(used.files),
             items=len(items.files),
             hours=round(float(items.sounding.sum()) / FRAME_RATE / 3600, 4),
-            licenses=data.licenses,
+            licenses=used.licenses,
             allow_unlicensed=data.allow_unlicensed,
             left_out=len(all_left_out(data, items)),
             from_scratch=base.from_scratch,
