@@ -171,7 +171,8 @@ class Asked:
     "--outputs",
     metavar="FOLDER",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Outputs of shipped models, MODEL-held each; made if missing.  [default: in --work]",
+    help="Outputs of shipped models, MODEL-held each, made if missing; beside them those that "
+    "`safegen eval generation --work` kept are judged, too.  [default: in --work]",
 )
 @click.option(
     "--work",
@@ -402,6 +403,7 @@ def _negatives(run: Run, real: Sequence[Clip], kind: str) -> None:
 
 
 def _own(run: Run, wish: Asked, assets: Path) -> None:
+    from safegen.generation.cards import CARDS
     from safegen.generation.systems import load as load_model
 
     made = [
@@ -411,6 +413,13 @@ def _own(run: Run, wish: Asked, assets: Path) -> None:
             load_model(name), folder=wish.outputs / f"{name}-held", count=wish.prompts
         )
     ]
+    for found_card in CARDS:
+        folder = wish.outputs / found_card.name
+        if folder.is_dir():
+            files = tuple(walk((folder,)))[: wish.prompts]
+            made += clips.files_of(
+                files, generator=found_card.name, family=own.FAMILY, seconds=own.SECONDS
+            )
     real = _recordings(run, wish, assets, ("held", "calibrate"), own.SECONDS)
     pieces = run.heard([*made, *real], own.treatments(), "Own outputs")
     found = own.rows(run.judged(pieces, own.SECONDS))
