@@ -62,10 +62,25 @@ _DECODER: Final = WeightFile(
     name="sounds-decoder.safetensors",
     sha256="ffd138c78af3d9ee516bbbda69c2f1aec5a8bebc9f469fa93e56b1f6cbf65369",
 )
+_GENERATOR: Final = WeightFile(
+    role="generator",
+    name="cascade-generator.safetensors",
+    sha256="a5298958a6b2ecc17990ae6ff62f9b0739d2f6e7e973d32e8546ba6e8a6059cf",
+)
+_CASCADER: Final = WeightFile(
+    role="cascader",
+    name="cascade-unet.safetensors",
+    sha256="ce8e25a37c5e2fe00eac9b64a70137fc21e2f017161d822909e94a32df4cc782",
+)
 _TRANSCRIBER: Final = WeightFile(
     role="transcriber",
     name="transcriber.safetensors",
     sha256="edb58195becaf5c7f4d7f61e775805df08e4f2fc0abf7e7c58186a26adc07573",
+)
+_JOINT: Final = WeightFile(
+    role="joint",
+    name="joint.safetensors",
+    sha256="dad25a66a4d2fb05707309c5912aa4caf79d4e07608e28b8c11bf94abc3329c2",
 )
 _MUSIC_MANIFEST: Final = WeightFile(
     role="manifest",
@@ -148,6 +163,55 @@ CARDS: Final = (
         mark=_CODEC_MARK,
         accepts=("negative_prompt", "melody", "continue_from"),
         after="MusicGen: codec tokens in the delay pattern, melody as one pitch class a frame.",
+        measured="",
+    ),
+    ModelCard(
+        name="music-cascade",
+        version="1",
+        summary="Writes a score, renders it at 12.5 frames a second, then adds the details.",
+        license="Apache-2.0",
+        sample_rate=32_000,
+        shortest_seconds=1.0,
+        longest_seconds=95.0,
+        parameters=7_315_123,
+        files=(_CODEC, _PLANNER, _GENERATOR, _CASCADER, _MUSIC_MANIFEST),
+        recipes=(
+            _CODEC_RECIPE,
+            _PLAN_RECIPE,
+            "safegen train cascade-generator --steps 2800 --items 2500",
+            "safegen train cascade-unet --steps 3800 --items 2500",
+            _MANIFEST_RECIPE,
+        ),
+        training_data=_MUSIC_DATA,
+        limits=_MUSIC_LIMITS,
+        mark=_CODEC_MARK,
+        accepts=("negative_prompt",),
+        after="Noise2Music: a low-rate generator, then a cascader of one-dimensional U-Nets.",
+        measured="",
+    ),
+    ModelCard(
+        name="music-joint",
+        version="1",
+        summary="Places the prompt where music lies, writes a score from there, plays it.",
+        license="Apache-2.0",
+        sample_rate=32_000,
+        shortest_seconds=1.0,
+        longest_seconds=95.0,
+        parameters=11_430_747,
+        files=(_CODEC, _PLANNER, _JOINT, _TOKENS, _MUSIC_MANIFEST),
+        recipes=(
+            _CODEC_RECIPE,
+            _PLAN_RECIPE,
+            "safegen train transcriber --steps 2500",
+            "safegen train joint --steps 1300",
+            _TOKENS_RECIPE,
+            _MANIFEST_RECIPE,
+        ),
+        training_data=_MUSIC_DATA + " The token model also learned from sound scenes (sfx-ar).",
+        limits=_MUSIC_LIMITS,
+        mark=_CODEC_MARK,
+        accepts=("negative_prompt", "melody", "story"),
+        after="MusicLM: a joint embedding of music and text, then semantic, coarse, fine tokens.",
         measured="",
     ),
     ModelCard(
