@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from safegen.cli.options import emit, format_option, quiet_option
+from safegen.cli.options import config, emit, format_option, quiet_option
 from safegen.errors import InputError, SafegenError
 
 if TYPE_CHECKING:
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 _PIECE = 2048
 """Bytes read at a time: 16 s at 1000 bit/s."""
 _STDIN = Path("-")
+
+_model_option = click.option(
+    "--model",
+    "model_name",
+    default="codec",
+    show_default=True,
+    metavar="NAME",
+    help="The shipped codec, or an own model with a codec of its own (safegen train codec).",
+)
 
 
 @click.group(name="codec")
@@ -63,10 +72,17 @@ def codec_command() -> None:
     "--out", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path)
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@_model_option
 @format_option
 @quiet_option
 def encode(
-    files: tuple[Path, ...], codebooks: int, out: Path, overwrite: bool, format_: str, quiet: bool
+    files: tuple[Path, ...],
+    codebooks: int,
+    out: Path,
+    overwrite: bool,
+    model_name: str,
+    format_: str,
+    quiet: bool,
 ) -> None:
     """Encode each FILE into DIR/NAME.sgc; channels are mixed to one.
 
@@ -87,14 +103,12 @@ def encode(
     from safegen.generation import codec_file
     from safegen.generation.bitstream import read
 
-    codec = _codec()
+    codec, codec_id = _codec(model_name)
     _make(out)
     with _bar(targets, "Encoding", quiet=quiet) as bar:
         for path, target in bar:
             audio = load(path)
-            data = codec_file.encode(
-                audio, codec, codec_id=codec_file.shipped_codec_id(), codebooks=codebooks
-            )
+            data = codec_file.encode(audio, codec, codec_id=codec_id, codebooks=codebooks)
             with _complete(target, overwrite=overwrite) as file:
                 file.write(data)
             row = {"file": str(path), "path": str(target), **_facts(read(data)[0])}
@@ -119,10 +133,17 @@ def encode(
     "FILE may be - for stdin.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@_model_option
 @format_option
 @quiet_option
 def decode(
-    files: tuple[Path, ...], out: Path, stream: bool, overwrite: bool, format_: str, quiet: bool
+    files: tuple[Path, ...],
+    out: Path,
+    stream: bool,
+    overwrite: bool,
+    model_name: str,
+    format_: str,
+    quiet: bool,
 ) -> None:
     """Decode each FILE into DIR/NAME.wav, mono, 32 kHz, 16 bits.
 
@@ -146,12 +167,12 @@ def decode(
     if _STDIN in files and not stream:
         raise InputError("- is read only as a stream", remedy="Add --stream.")
     targets = _targets(files, out, ".wav", overwrite=overwrite)
-    codec = _codec()
+    codec, codec_id = _codec(model_name)
     _make(out)
     with _bar(targets, "Decoding", quiet=quiet) as bar:
         for path, target in bar:
             with _source(path) as source, _complete(target, overwrite=overwrite) as file:
-                head, waited = _decode(source, file, codec, stream=stream)
+                head, waited = _decode(source, file, codec, codec_id, stream=stream)
             row = {
                 "file": str(path),
                 "path": str(target),
@@ -195,7 +216,7 @@ def info(file: Path, format_: str) -> None:
 
 
 def _decode(
-    source: BinaryIO, file: BinaryIO, codec: "Codec", *, stream: bool
+    source: BinaryIO, file: BinaryIO, codec: "Codec", codec_id: bytes, *, stream: bool
 ) -> "tuple[Head, float]":
     """Write the sound as WAV; give the head and the seconds until there was sound."""
     import wave
@@ -204,7 +225,6 @@ def _decode(
     from safegen.generation.bitstream import MAX_FILE_BYTES, read
     from safegen.generation.codec_stream import StreamDecoder
 
-    codec_id = codec_file.shipped_codec_id()
     begun, waited = time.monotonic(), 0.0
     with wave.open(file, "wb") as sound:
         sound.setnchannels(1)
@@ -254,10 +274,19 @@ def _facts(head: "Head") -> dict[str, Any]:
     }
 
 
-def _codec() -> "Codec":
-    from safegen.generation.systems import load_codec
+def _codec(model_name: str) -> "tuple[Codec, bytes]":
+    """Load the codec of a model, and say which one it is."""
+    from safegen.generation.cards import WEIGHTS
+    from safegen.generation.codec_file import codec_id_of
+    from safegen.generation.own import any_card, find
+    from safegen.generation.parts import codec_of
 
-    return load_codec()
+    mine = find(model_name, models=config().models)
+    card = any_card(model_name, models=config().models)
+    if not any(file.role == "codec" for file in card.files):
+        raise InputError(f"{model_name} has no codec", remedy="Use the one that ships: codec.")
+    folder = WEIGHTS if mine is None else mine.folder
+    return codec_of(card, folder=folder), codec_id_of(card)
 
 
 def _bar(targets: dict[Path, Path], label: str, *, quiet: bool) -> Any:

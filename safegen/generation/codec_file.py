@@ -25,7 +25,7 @@ from safegen.generation.bitstream import (
     read,
     write,
 )
-from safegen.generation.cards import DEFAULT_MODEL, card
+from safegen.generation.cards import DEFAULT_MODEL, ModelCard, card
 from safegen.generation.codec import LOUDNESS_RMS, SAMPLE_RATE, SAMPLES_PER_FRAME, Codec
 from safegen.generation.codec_stream import (
     REACH,
@@ -45,8 +45,13 @@ _SILENCE: Final = 1e-4
 
 
 def shipped_codec_id() -> bytes:
-    """Name the shipped codec: the first bytes of the SHA-256 of its weights."""
-    return bytes.fromhex(card(DEFAULT_MODEL).file("codec").sha256)[:CODEC_ID_BYTES]
+    """Name the shipped codec; see ``codec_id_of``."""
+    return codec_id_of(card(DEFAULT_MODEL))
+
+
+def codec_id_of(found: ModelCard) -> bytes:
+    """Name the codec of a model: the first bytes of the SHA-256 of its weights."""
+    return bytes.fromhex(found.file("codec").sha256)[:CODEC_ID_BYTES]
 
 
 def encode(audio: Audio, codec: Codec, *, codec_id: bytes, codebooks: int) -> bytes:

@@ -104,3 +104,19 @@ def test_a_folder_becomes_a_model_that_is_listed_checked_and_removed(
     assert removed.exit_code == 0
     assert not (home / "models" / "mine").exists()
     assert run("models", "remove", "mine").exit_code == 2
+
+
+def test_an_own_codec_encodes_files_that_only_it_decodes(folder: Path) -> None:
+    (folder / "torn.wav").unlink()
+    named = "--data data --license CC0-1.0 --name small --steps 1 --batch 1 --threads 1"
+    made = run("train", "codec", *named.split())
+    there = run("codec", "encode", "data/a.wav", "--out", "s", "--model", "small")
+    wrong = run("codec", "decode", "s/a.sgc", "--out", "b")
+    back = run("codec", "decode", "s/a.sgc", "--out", "b", "--model", "small")
+    asked = run("generate", "rain", "--model", "small", "--out", "out")
+
+    assert (made.exit_code, there.exit_code, back.exit_code) == (0, 0, 0), made.output
+    assert wrong.exit_code == 2
+    assert Path("b/a.wav").stat().st_size > 100_000
+    assert asked.exit_code != 0
+    assert not Path("out").exists() or not any(Path("out").iterdir())
