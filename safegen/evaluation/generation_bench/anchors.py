@@ -118,7 +118,7 @@ class Anchors:
         places = [(path, part) for path in files for part in range(1, each + 1)]
         for path, part in places[:count]:
             cut = partial(_excerpt, path, share=part / (each + 1), seconds=self._seconds)
-            yield Anchor(f"recording-{path.name}-{part}", NOTHING, cut)
+            yield Anchor(f"recording-{path.name}-{part}-of-{each}", NOTHING, cut)
 
 
 def _excerpt(path: Path, *, share: float, seconds: float) -> Audio:

@@ -112,9 +112,9 @@ def test_excerpts_of_recordings_are_spread_over_the_files(
     found = list(Anchors(tmp_path, debug_codec(), seconds=2.0).recordings(3))
 
     assert [x.name for x in found] == [
-        "recording-a.wav-1",
-        "recording-a.wav-2",
-        "recording-b.wav-1",
+        "recording-a.wav-1-of-2",
+        "recording-a.wav-2-of-2",
+        "recording-b.wav-1-of-2",
     ]
     assert all(x.audio().seconds == pytest.approx(2.0) for x in found)
     first, second = (float(x.audio().waveform.mean()) for x in found[:2])
