@@ -89,8 +89,9 @@ def for_model(facts: ModelFacts, *, models: Path | None = None) -> TrainingItems
     file = _manifest(sha256)
     if file is not None:
         return _load(file, WEIGHTS)
-    found = own.with_manifest(sha256, models=models) if sha256 and models is not None else None
-    if found is None:
+    found = own.find(facts.name, models=models)
+    # A model that was trained again under its old name is another one.
+    if found is None or not sha256 or found.card.training_manifest_sha256 != sha256:
         return None
     items = _load(found.card.file("manifest"), found.folder)
     bases = [file for file in found.card.files if file.role == own.BASE_MANIFEST]

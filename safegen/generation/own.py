@@ -168,16 +168,6 @@ def any_card(name: str, *, models: Path | None) -> ModelCard:
         ) from error
 
 
-def with_manifest(sha256: str, *, models: Path) -> OwnModel | None:
-    """Find the own model whose training manifest has this hash; None if none has.
-
-    Raises:
-        IntegrityError: If a card cannot be read.
-    """
-    found = (x for x in installed(models) if x.card.training_manifest_sha256 == sha256)
-    return next(found, None)
-
-
 def install(
     models: Path, own: OwnCard, files: Mapping[str, Path], *, losses: Path, overwrite: bool
 ) -> OwnModel:

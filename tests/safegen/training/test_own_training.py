@@ -274,6 +274,8 @@ def test_the_manifest_of_an_own_model_is_found_by_its_hash(home: Path) -> None:
 
     assert for_model(found.card.facts, models=home) is not None
     assert for_model(found.card.facts) is None
+    earlier = replace(found.card.facts, training_manifest_sha256="0" * 64)
+    assert for_model(earlier, models=home) is None
 
 
 def test_every_trained_row_has_a_card_with_the_roles_it_trains() -> None:
