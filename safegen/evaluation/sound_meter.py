@@ -22,7 +22,7 @@ from safegen.generation.sounds import NAMES
 from safegen.generation.stages import one_thread
 
 WEIGHTS: Final = Path(__file__).parent / "sound_meter.safetensors"
-WEIGHTS_SHA256: Final = ""
+WEIGHTS_SHA256: Final = "1205e846c0b9064f59f898b310584234c25ae6449e29d79d1ade7c49bd094d17"
 PRESENT_PROB: Final = 0.5
 _BANDS: Final = 80
 _WIDTH: Final = 64
