@@ -126,6 +126,11 @@ def train(
         overwrite=overwrite,
     )
     if recipe in ROWS or (recipe == "codec" and data is not None):
+        if assets or corpus or ai_music:
+            raise InputError(
+                "--assets, --corpus and --ai-music are for the project's recipes",
+                remedy=f"Leave them out: {recipe} is trained on --data alone.",
+            )
         train_own(
             recipe, own, folder=folder, steps=steps, batch=batch, format_=format_, hidden=hidden
         )

@@ -15,12 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from safegen.generation.compose import Plan
 from safegen.generation.planner import Planner
 from safegen.generation.rolls import ROLL_CHANNELS, roll
 from safegen.generation.samplers import sample_plan
 from safegen.generation.stages import dice as seeded
 from safegen.training.own_items import FRAMES, OwnItems
 
+KEPT_ROLLS: Final = 2000
+"""150 kB each; those of more captions are laid out again when they are drawn."""
 PLANNED_SHARE: Final = 0.5
 """Of the excerpts that are told by a score, too."""
 DROPPED_SHARE: Final = 0.1
@@ -83,6 +86,7 @@ class Scores:
 
     def __init__(self, planner: Planner) -> None:
         self._planner = planner
+        self._plans: dict[str, Plan] = {}
         self._rolls: dict[str, Tensor] = {}
 
     def rows(self, drawn: Excerpts, *, frames: int) -> Tensor:
@@ -98,7 +102,13 @@ class Scores:
         return out
 
     def _roll(self, prompt: str) -> Tensor:
-        if prompt not in self._rolls:
-            plan = sample_plan(self._planner, prompt, seeded(0, prompt))
-            self._rolls[prompt] = torch.from_numpy(roll(plan, frames=FRAMES).astype(np.float16))
-        return self._rolls[prompt]
+        """Lay out the score of a caption; the first ``KEPT_ROLLS`` of them are kept."""
+        if prompt in self._rolls:
+            return self._rolls[prompt]
+        if prompt not in self._plans:
+            self._plans[prompt] = sample_plan(self._planner, prompt, seeded(0, prompt))
+        rows = roll(self._plans[prompt], frames=FRAMES).astype(np.float16)
+        laid = torch.from_numpy(rows)
+        if len(self._rolls) < KEPT_ROLLS:
+            self._rolls[prompt] = laid
+        return laid

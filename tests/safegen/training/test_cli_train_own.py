@@ -45,6 +45,7 @@ def run(*args: str) -> Result:
         (["flow", "--data", "data"], "takes no files of one's own"),
         (["codec", "--captions", "captions.csv"], "takes no files of one's own"),
         (["procedural", "--data", "data"], "procedural learns nothing"),
+        (["music-flow", "--data", "data", "--assets", "data"], "for the project's recipes"),
         (["music-flow", "--data", "data"], "learns from captions and there are none"),
         (["music-flow", "--data", "data", "--captions", "captions.csv"], "have no license"),
         (["music-flow", "--data", "data", "--name", "My Model"], "is no name for a model"),
