@@ -10,6 +10,7 @@ BENCHMARKS: Final = {
     "generation": "Does the generator follow prompts, and how fast is it?",
     "codec-quality": "How well does the codec carry sound, beside Opus?",
     "instrument-fit": "Fit the meter that hears which instrument plays.",
+    "melody": "Does a model follow a melody it is given?",
     "watermark": "Is the mark read back after attacks, and never where it is not?",
     "fingerprint": "Are excerpts of licensed works found, and others left alone?",
     "composition": "Are pieces found that somebody else plays, and strangers left alone?",
