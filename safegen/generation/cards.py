@@ -203,7 +203,7 @@ CARDS: Final = (
             _CODEC_RECIPE,
             _PLAN_RECIPE,
             "safegen train transcriber --steps 2500",
-            "safegen train joint --steps 1300",
+            "safegen train joint --steps 800",
             _TOKENS_RECIPE,
             _MANIFEST_RECIPE,
         ),
