@@ -112,12 +112,12 @@ def train(
             heard = sharpened(transcriber(cut(latents, items, starts, length)))
         said, changed = zip(*(_captions(plans[i], words) for i in items), strict=True)
         sound = joint.hear(heard)
-        word, wrong = _read(joint, planner, [*said, *changed]).split(batch)
+        word, wrong = _read(joint, planner, [*said, *changed]).chunk(2)
         same = torch.tensor([a == b for a, b in zip(said, changed, strict=True)])
         contrast, found = _contrast(sound, word, wrong, same)
         _follow(joint, sound.detach(), word.detach())
         notes = run.step % NOTES_EVERY == NOTES_EVERY - 1
-        part = slice(0, batch // (4 * STYLED) if notes else batch // STYLED)
+        part = slice(0, max(1, batch // (4 * STYLED if notes else STYLED)))
         style = _style_loss(
             joint, planner, sound.detach()[part], tokens[items][part], dice, notes=notes
         )

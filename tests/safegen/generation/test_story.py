@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from safegen.errors import InputError
-from safegen.generation import compose
+from safegen.generation import coarse_fine, compose
 from safegen.generation.base import Chapter, Request
 from tests.safegen.generation.debug_models import debug_planner
 from tests.safegen.generation.staged_models import (
@@ -55,16 +55,14 @@ def test_a_chapter_goes_on_from_the_tokens_before_it(monkeypatch: pytest.MonkeyP
     # With the same plan and words a story of two chapters hears what one of them would.
     calls: list[int] = []
     system = music_joint()
-    from safegen.generation import story
-
-    drawn = story.coarse_to_fine
+    drawn = coarse_fine.coarse_to_fine
 
     def watched(*args: object, prefix: torch.Tensor, **options: object) -> torch.Tensor:
         calls.append(prefix.shape[1])
         return drawn(*args, prefix=prefix, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(story, "coarse_to_fine", watched)
-    monkeypatch.setattr(story, "CONTEXT_FRAMES", 10)
+    monkeypatch.setattr("safegen.generation.story.coarse_to_fine", watched)
+    monkeypatch.setattr("safegen.generation.story.CONTEXT_FRAMES", 10)
     system.generate(STORY)
 
     assert calls == [0, 10]
