@@ -8,6 +8,7 @@ import pytest
 from safegen.evaluation import meters
 from safegen.generation.base import Request
 from safegen.generation.music_flow import MusicFlow
+from safegen.generation.story import MusicJoint
 from safegen.generation.systems import load
 
 
@@ -62,3 +63,22 @@ def test_the_tokens_it_used_are_the_ones_its_sound_encodes_to(shipped: MusicFlow
     heard = shipped.codec.encode(made.audio)
 
     assert (heard[0] == made.codes[0]).mean() > 0.3
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tempo_bpm", "key", "drums"),
+    [
+        ("sad cello music at 72 bpm in A# minor, no drums", 72, "A# minor", 0),
+        ("playful marimba music at 150 bpm in D major, with drums", 150, "D major", 1),
+    ],
+)
+def test_what_a_prompt_names_passes_through_the_joint_embedding(
+    prompt: str, tempo_bpm: int, key: str, drums: int
+) -> None:
+    system = load("music-joint")
+    assert isinstance(system, MusicJoint)
+    plan = system.plan(Request(prompt=prompt, seconds=4.0, seed=1))
+
+    assert meters.same_tempo(plan.tempo_bpm, tempo_bpm)
+    assert meters.same_key(plan.key, key)
+    assert plan.has_drums == bool(drums)
