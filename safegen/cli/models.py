@@ -140,6 +140,8 @@ def show(name: str, check: bool, format_: str) -> None:
         f"takes       {', '.join(('prompt', *found.accepts)).replace('_', ' ')}",
         f"limits      {found.limits}",
         f"own mark    {found.mark}",
+        *([f"measured    {found.measured}"] if found.measured else []),
+        *([f"after       {found.after}"] if found.after else []),
         *(f"file        {file.sha256}  {file.name}" for file in found.files),
         *(f"recipe      {recipe}" for recipe in found.recipes),
     ]

@@ -145,7 +145,11 @@ CARDS: Final = (
         mark=_CODEC_MARK,
         accepts=("negative_prompt", "source", "inpaint"),
         after="Stable Audio and Mousai: latent diffusion, told where in the piece it is.",
-        measured="",
+        measured=(
+            "`safegen eval generation`, 200 held-out prompts of 10 s: tempo .99, key .83, "
+            "drums .95, instrument .71 (luck .12, .04, .52, .05), 0.16 s of one core a "
+            "second."
+        ),
     ),
     ModelCard(
         name="music-ar",
@@ -163,7 +167,11 @@ CARDS: Final = (
         mark=_CODEC_MARK,
         accepts=("negative_prompt", "melody", "continue_from"),
         after="MusicGen: codec tokens in the delay pattern, melody as one pitch class a frame.",
-        measured="",
+        measured=(
+            "`safegen eval generation`, 200 held-out prompts of 10 s: tempo .99, key .76, "
+            "drums .81, instrument .51 (luck .12, .04, .52, .05), 0.24 s of one core a "
+            "second."
+        ),
     ),
     ModelCard(
         name="music-cascade",
@@ -187,7 +195,11 @@ CARDS: Final = (
         mark=_CODEC_MARK,
         accepts=("negative_prompt",),
         after="Noise2Music: a low-rate generator, then a cascader of one-dimensional U-Nets.",
-        measured="",
+        measured=(
+            "`safegen eval generation`, 100 held-out prompts of 10 s: tempo .99, key .86, "
+            "drums .93, instrument .63 (luck .12, .04, .50, .05), 0.11 s of one core a "
+            "second."
+        ),
     ),
     ModelCard(
         name="music-joint",
@@ -203,7 +215,7 @@ CARDS: Final = (
             _CODEC_RECIPE,
             _PLAN_RECIPE,
             "safegen train transcriber --steps 2500",
-            "safegen train joint --steps 800",
+            "safegen train joint --steps 1300",
             _TOKENS_RECIPE,
             _MANIFEST_RECIPE,
         ),
@@ -212,7 +224,11 @@ CARDS: Final = (
         mark=_CODEC_MARK,
         accepts=("negative_prompt", "melody", "story"),
         after="MusicLM: a joint embedding of music and text, then semantic, coarse, fine tokens.",
-        measured="",
+        measured=(
+            "`safegen eval generation`, 100 held-out prompts of 10 s: tempo .95, key .92, "
+            "drums .86, instrument .52 (luck .11, .04, .50, .05), 0.22 s of one core a "
+            "second."
+        ),
     ),
     ModelCard(
         name="continue",
@@ -239,7 +255,11 @@ CARDS: Final = (
         mark=_CODEC_MARK,
         accepts=("continue_from",),
         after="AudioLM: semantic, coarse and fine tokens, from a few seconds of sound.",
-        measured="",
+        measured=(
+            "`safegen eval generation`, 100 held-out beginnings of 3 s: tempo .95, key .34, "
+            "drums .92, instrument .44 (luck .15, .04, .51, .05), 0.26 s of one core a "
+            "second."
+        ),
     ),
     ModelCard(
         name="sfx-ar",
@@ -262,7 +282,11 @@ CARDS: Final = (
         limits=_SOUND_LIMITS,
         mark=_CODEC_MARK,
         after="AudioGen: text to sound, with captions of mixed sounds.",
-        measured="",
+        measured=(
+            "`safegen eval generation`, 100 held-out prompts of 10 s: the sound heard most "
+            "clearly was asked for in .70 (luck .06, scenes through the codec .75), 0.21 s "
+            "of one core a second."
+        ),
     ),
     ModelCard(
         name="sfx-masked",
@@ -285,7 +309,11 @@ CARDS: Final = (
         limits=_SOUND_LIMITS,
         mark=_CODEC_MARK,
         after="Diffsound: discrete diffusion over mel tokens.",
-        measured="",
+        measured=(
+            "`safegen eval generation`, 100 held-out prompts of 10 s: the sound heard most "
+            "clearly was asked for in .62 (luck .06, scenes through the codec .75), 0.10 s "
+            "of one core a second."
+        ),
     ),
     ModelCard(
         name="codec",
