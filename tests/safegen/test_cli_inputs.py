@@ -114,7 +114,7 @@ def test_an_input_that_the_model_does_not_take_is_refused_before_it_is_loaded(
     result = _generate(tmp_path, "a march", "--melody", files["good.wav"])
 
     assert result.exit_code == 2
-    assert "procedural takes no melody\nChoose a model that does: procedural." in result.stderr
+    assert "procedural takes no melody\nChoose a model that does: music-ar" in result.stderr
 
 
 @pytest.mark.slow

@@ -5,14 +5,15 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 
 from detectors import chromaprint
 from detectors.memorization import Calibration
 from safegen.errors import IntegrityError
 from safegen.generation import compose
 from safegen.generation.base import Generation, ModelFacts
-from safegen.generation.cards import CARDS
+from safegen.generation.cards import CARDS, checked_path
+from safegen.generation.cards import card as card_of
 from safegen.generation.compose import Plan, to_json, to_tokens
 from safegen.generation.procedural import render
 from safegen.memorization import Items, bars, examine, for_model, parse
@@ -192,7 +193,20 @@ def test_a_file_that_is_no_manifest_is_refused(data: bytes) -> None:
         parse(data)
 
 
-@pytest.mark.parametrize("card", [c for c in CARDS if c.training_manifest_sha256])
+@pytest.mark.parametrize("name", ["sfx-ar", "sfx-masked"])
+def test_a_shipped_manifest_of_scenes_names_the_copied_scene(name: str) -> None:
+    shipped = for_model(card_of(name).facts)
+    codes = load_file(checked_path(card_of(name).file("manifest")))["codes"][123:124]
+
+    assert shipped is not None
+    finding = examine(piece(compose.compose(1), codes=codes.astype(np.int64)), shipped)
+    assert finding.flag
+    assert (finding.rung, finding.nearest_item) == ("tokens", "seed:3000123")
+
+
+@pytest.mark.parametrize(
+    "card", [c for c in CARDS if c.training_manifest_sha256 and not c.name.startswith("sfx")]
+)
 def test_a_shipped_manifest_names_the_copied_item(card: object) -> None:
     facts = ModelFacts(
         name=card.name,  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from safegen.audio import Audio
+from safegen.generation.base import Request
 from safegen.generation.cards import ModelCard
 from safegen.generation.coarse_fine import StageSettings
 from safegen.generation.codec import SAMPLE_RATE, Codec, CodecConfig
@@ -96,3 +97,13 @@ def tune(seconds: float, *, hertz: float = 440.0) -> Audio:
     beat = 0.2 + 0.8 * (times * 2 % 1 < 0.5)
     waveform = (0.3 * beat * np.sin(2 * np.pi * hertz * times)).astype(np.float32)
     return Audio(waveform=waveform[None], sample_rate=SAMPLE_RATE)
+
+
+def asked_of(name: str, *, seconds: float, seed: int) -> Request:
+    """Ask a shipped row for what it can make."""
+    if name.startswith("sfx"):
+        return Request(prompt="a siren over rain", seconds=seconds, seed=seed)
+    if name == "continue":
+        return Request(prompt="", seconds=seconds, seed=seed, continue_from=tune(2.0))
+    prompt = "a calm piano piece in A minor, 80 bpm, with drums"
+    return Request(prompt=prompt, seconds=seconds, seed=seed)

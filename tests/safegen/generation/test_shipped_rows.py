@@ -12,7 +12,7 @@ from safegen.generation.cards import CARDS, INPUTS, WEIGHTS, card
 from safegen.generation.compose import PLAN_TOKENS, from_tokens
 from safegen.generation.scenes import from_json
 from safegen.generation.systems import load
-from tests.safegen.generation.staged_models import tune
+from tests.safegen.generation.staged_models import asked_of
 
 SECONDS = 4.0
 MAX_WEIGHT_BYTES = 40_000_000
@@ -20,11 +20,7 @@ GENERATING = [found.name for found in CARDS if found.name not in ("codec", "proc
 
 
 def request(name: str, seed: int = 1) -> Request:
-    if name.startswith("sfx"):
-        return Request(prompt="a siren over rain", seconds=SECONDS, seed=seed)
-    if name == "continue":
-        return Request(prompt="", seconds=SECONDS, seed=seed, continue_from=tune(2.0))
-    return Request(prompt="a calm piano piece in A minor, 80 bpm", seconds=SECONDS, seed=seed)
+    return asked_of(name, seconds=SECONDS, seed=seed)
 
 
 @pytest.mark.parametrize("name", GENERATING)
