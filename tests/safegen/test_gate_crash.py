@@ -1,10 +1,10 @@
 """Kill the gate with SIGKILL, anywhere: the output folder must never lie.
 
-Every case runs the whole gate in processes of a fork server (it imports everything once
-and opens nothing; a process that had run torch could not be forked safely), kills them,
-and then looks at what a stranger would find: each file in the output folder is complete
-and has a committed record with its hash; what was left half-done is finished or voided
-by the next start.
+Every case runs the whole gate in processes of a fork server (it imports everything once,
+warms the classifier up on one thread and opens nothing; a process with a pool of threads
+could not be forked safely), kills them, and then looks at what a stranger would find:
+each file in the output folder is complete and has a committed record with its hash; what
+was left half-done is finished or voided by the next start.
 """
 
 import hashlib
@@ -53,7 +53,15 @@ ROUNDS = 100
 
 PROCESSES = get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    ["safegen.gate", "torchaudio", "c2pa", "soundfile", "scipy.signal", __name__]
+    [
+        "tests.safegen.warm_fork_server",
+        "safegen.gate",
+        "torchaudio",
+        "c2pa",
+        "soundfile",
+        "scipy.signal",
+        __name__,
+    ]
 )
 
 
