@@ -147,7 +147,7 @@ def show(name: str, check: bool, format_: str) -> None:
     ]
     if mine is not None:
         row |= {"own": asdict(mine.own), "folder": str(mine.folder)}
-        lines += [f"measured    {found.measured}", f"folder      {mine.folder}"]
+        lines += [f"folder      {mine.folder}"]
     if check:
         lines.append("checked     every file is the one this card names")
     emit(row, "\n".join(lines), format_)
