@@ -124,6 +124,13 @@ _CODEC_RECIPE: Final = "safegen train codec --steps 2000 --items 2500"
 _PLAN_RECIPE: Final = "safegen train text-plan --steps 1500"
 _TOKENS_RECIPE: Final = "safegen train tokens --steps 2200"
 _MANIFEST_RECIPE: Final = "safegen train manifest"
+_SOUND_RECIPES: Final = (
+    _CODEC_RECIPE,
+    "safegen train sounds-decoder --steps 700",
+    "safegen train scene-text",
+    _TOKENS_RECIPE,
+    "safegen train sfx-manifest",
+)
 
 CARDS: Final = (
     ModelCard(
@@ -277,13 +284,7 @@ CARDS: Final = (
         longest_seconds=95.0,
         parameters=10_102_151,
         files=(_CODEC, _DECODER, _READER, _TOKENS, _SOUNDS_MANIFEST),
-        recipes=(
-            _CODEC_RECIPE,
-            "safegen train sounds-decoder --steps 700",
-            "safegen train scene-text",
-            _TOKENS_RECIPE,
-            "safegen train sfx-manifest",
-        ),
+        recipes=_SOUND_RECIPES,
         training_data=_SOUND_DATA,
         limits=_SOUND_LIMITS,
         mark=_CODEC_MARK,
@@ -304,13 +305,7 @@ CARDS: Final = (
         longest_seconds=95.0,
         parameters=10_102_151,
         files=(_CODEC, _DECODER, _READER, _TOKENS, _SOUNDS_MANIFEST),
-        recipes=(
-            _CODEC_RECIPE,
-            "safegen train sounds-decoder --steps 700",
-            "safegen train scene-text",
-            _TOKENS_RECIPE,
-            "safegen train sfx-manifest",
-        ),
+        recipes=_SOUND_RECIPES,
         training_data=_SOUND_DATA,
         limits=_SOUND_LIMITS,
         mark=_CODEC_MARK,

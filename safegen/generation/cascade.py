@@ -94,13 +94,7 @@ class MusicCascade:
     @property
     def facts(self) -> ModelFacts:
         """What the record says about the model."""
-        return ModelFacts(
-            name=self.card.name,
-            version=self.card.version,
-            license=self.card.license,
-            weights_sha256=self.card.weights_sha256,
-            training_manifest_sha256=self.card.training_manifest_sha256,
-        )
+        return self.card.facts
 
     def generate(
         self, request: Request, *, progress: Callable[[float], None] | None = None

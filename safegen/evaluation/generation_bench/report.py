@@ -109,9 +109,9 @@ def _page(found: Found, pictures: Mapping[str, str]) -> Iterable[str]:
     yield f"Written by `{found.command}`; nothing on this page was typed by hand."
     yield ""
     yield (
-        f"{found.prompts} held-out prompts in everyday words, written without looking at the "
-        f"captions the models learned from, {found.seconds:g} s each, item *i* with seed *i*. A "
-        "prompt that does not name an attribute does not count for it. In brackets: the 95 % "
+        f"{found.prompts} held-out prompts in everyday words, those of music written without "
+        f"looking at the captions the models learned from, {found.seconds:g} s each, item "
+        "*i* with seed *i*. A prompt that does not name an attribute does not count for it. In brackets: the 95 % "
         f"Wilson interval. **bold**: better than luck. The test deals the prompts anew {DEALS} "
         "times and counts how often a deal fits as well; better than luck is "
         f"p < {LEVEL:g}, one-sided."
@@ -214,7 +214,9 @@ def _sounds(found: Found) -> Iterable[str]:
     yield (
         "surest: the sound the meter is surest of is one the prompt names. all: asked for n "
         "sounds, they are the n surest. Luck is what wrong prompts get. The last lines are the "
-        "meter's ceilings, on scenes no model made."
+        "meter's ceilings, on scenes no model made. Unlike the prompts of music, these were "
+        "written by the author of the captions that the reader of scenes learned from, so they "
+        "flatter it."
     )
     yield ""
     yield from _luck_table(rows, attributes)
