@@ -111,7 +111,8 @@ def _page(found: Found, pictures: Mapping[str, str]) -> Iterable[str]:
     yield (
         f"{found.prompts} held-out prompts in everyday words, those of music written without "
         f"looking at the captions the models learned from, {found.seconds:g} s each, item "
-        "*i* with seed *i*. A prompt that does not name an attribute does not count for it. In brackets: the 95 % "
+        "*i* with seed *i*. A prompt that does not name an attribute does not count for it. In "
+        "brackets: the 95 % "
         f"Wilson interval. **bold**: better than luck. The test deals the prompts anew {DEALS} "
         "times and counts how often a deal fits as well; better than luck is "
         f"p < {LEVEL:g}, one-sided."
