@@ -4,11 +4,14 @@ A generator holds no key, judges nothing and writes no files; the gate does. Wha
 shipped codec writes into its own sound is public and names nobody. A generator says
 what it is through its card, and hands over, beside the sound, the white-box facts the
 gate can check (the plan it wrote, the codec tokens it used).
+
+One method is enough to be a ``Generator``. Two more are offered by those that can: many
+items at once (``BatchGenerator``), and a sound piece by piece (``StreamingGenerator``).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +88,8 @@ class ModelFacts:
         license: SPDX id or free text.
         weights_sha256: Lower-case hex, empty if there are none or they are not ours to see.
         training_manifest_sha256: Lower-case hex, empty if unknown.
+        license_accepted: Day on which the operator accepted a license that asks for it,
+            "2026-11-22"; empty if none asks, or nobody did.
     """
 
     name: str
@@ -92,6 +97,7 @@ class ModelFacts:
     license: str
     weights_sha256: str = ""
     training_manifest_sha256: str = ""
+    license_accepted: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,3 +136,64 @@ class Generator(Protocol):
         Raises:
             safegen.errors.InputError: If the request is outside what the model can do.
         """
+
+
+@runtime_checkable
+class BatchGenerator(Generator, Protocol):
+    """A generator that makes many items faster together than one after the other."""
+
+    def generate_batch(
+        self, requests: Sequence[Request], *, progress: Callable[[float], None] | None = None
+    ) -> list[Generation]:
+        """Make items that differ in whatever they like; each has the bits it has alone.
+
+        Args:
+            requests: At least one.
+            progress: Called with the share done of all of them, in [0, 1].
+
+        Raises:
+            safegen.errors.InputError: If one is outside what the model can do; none is made.
+        """
+
+
+@runtime_checkable
+class StreamingGenerator(Generator, Protocol):
+    """A generator whose sound can be heard before it is finished."""
+
+    def stream(
+        self, request: Request, *, progress: Callable[[float], None] | None = None
+    ) -> Iterator[Generation]:
+        """Make one item piece by piece; the same request gives the same bits.
+
+        A piece holds the samples that follow those of the piece before it, of one rate and
+        as many channels, and the tokens that became known with it; ``plan_json`` and
+        ``plan_tokens`` are those of the whole, in the first piece at the latest.
+        ``joined`` makes one generation of them. The samples need not be those of
+        ``generate``, whose decoder sees the whole at once.
+
+        Raises:
+            safegen.errors.InputError: If the request is outside what the model can do,
+                before the first piece.
+        """
+
+
+def joined(pieces: Sequence[Generation]) -> Generation:
+    """Make one generation of consecutive pieces.
+
+    Raises:
+        ValueError: If there is no piece, or they differ in rate, channels or codebooks.
+    """
+    first = pieces[0] if pieces else None
+    if first is None or any(x.audio.sample_rate != first.audio.sample_rate for x in pieces):
+        msg = f"{len(pieces)} pieces of one rate are needed"
+        raise ValueError(msg)
+    codes = [x.codes for x in pieces if x.codes.size]
+    return Generation(
+        audio=Audio(
+            waveform=np.concatenate([x.audio.waveform for x in pieces], axis=1),
+            sample_rate=first.audio.sample_rate,
+        ),
+        plan_json=first.plan_json,
+        plan_tokens=first.plan_tokens,
+        codes=np.concatenate(codes, axis=1) if codes else first.codes,
+    )

@@ -1,0 +1,1 @@
+"""Public checkpoints through the library ``diffusers``: the only rooms that know it."""

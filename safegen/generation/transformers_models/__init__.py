@@ -1,0 +1,1 @@
+"""Public checkpoints through the library ``transformers``: the only rooms that know it."""
