@@ -261,6 +261,33 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFacts:
+    """What left the gate while the sound was still being made.
+
+    Attributes:
+        opened: Log index of the entry that was written before the first sample left.
+        hold_back_seconds: How far what left stayed behind what was compared.
+        emitted_seconds: Length of what had left when the decision fell; all of it leaves
+            after a release.
+        is_whole: Whether the sound was made to its end.
+    """
+
+    opened: int
+    hold_back_seconds: float
+    emitted_seconds: float
+    is_whole: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the part of the record."""
+        return {
+            "opened": self.opened,
+            "hold_back_seconds": self.hold_back_seconds,
+            "emitted_seconds": round(self.emitted_seconds, 3),
+            "is_whole": self.is_whole,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """What the gate did with one output; refusals included.
 
@@ -272,6 +299,7 @@ class Release:
         tree_size: Of the log after the last entry about this output.
         receipt: Path of the sidecar; None if refused.
         timings_ms: Wall time of each step, milliseconds.
+        stream: What had left before the decision; None if the sound was judged as a whole.
     """
 
     item: Item
@@ -281,6 +309,7 @@ class Release:
     tree_size: int
     receipt: Path | None
     timings_ms: Mapping[str, float]
+    stream: StreamFacts | None = None
 
     @property
     def is_released(self) -> bool:
@@ -315,13 +344,19 @@ class Release:
             "compositions": hints_json(self.judgement.compositions),
             "memorization": memorization_json(self.judgement.memorization),
             "synthetic": _synthetic_json(self.judgement, self.finished),
+            "stream": self.stream.to_json() if self.stream else None,
             "log": {"index": self.position, "tree_size": self.tree_size},
             "timings_ms": {name: round(ms, 1) for name, ms in self.timings_ms.items()},
         }
 
 
 def body(
-    item: Item, judgement: Judgement, finished: Finished | None, *, version: str
+    item: Item,
+    judgement: Judgement,
+    finished: Finished | None,
+    *,
+    version: str,
+    stream: StreamFacts | None = None,
 ) -> dict[str, Any]:
     """Write the record as JSON values, ready for ``canonical``.
 
@@ -330,6 +365,7 @@ def body(
         judgement: What was decided and why.
         finished: The file, None if the output was refused before there was one.
         version: Of safegen.
+        stream: What had left before; None if the sound was judged as a whole.
     """
     policy = judgement.policy
     return {
@@ -349,6 +385,7 @@ def body(
         },
         # Records of foreign sound and of earlier versions have none.
         **({} if item.build is None else {"build": item.build.to_json()}),
+        **({} if stream is None else {"stream": stream.to_json()}),
         "policy": {"name": policy.name, "version": policy.version, "sha256": policy.sha256},
         "decision": {
             "action": judgement.decision.action.value,

@@ -166,8 +166,8 @@ def test_a_long_sound_gets_the_time_that_listening_to_it_takes(
         limits[name] = limit_seconds
         return run_check(name, check, limit_seconds=limit_seconds)
 
-    monkeypatch.setattr("safegen.gate.run_check", run)
-    monkeypatch.setattr("safegen.gate.CHECK_SECONDS", 1.0)
+    monkeypatch.setattr("safegen.steps.run_check", run)
+    monkeypatch.setattr("safegen.steps.CHECK_SECONDS", 1.0)
     audio = tones(8)
 
     with pytest.raises(ReleaseBlockedError):
