@@ -465,6 +465,8 @@ def model_json(facts: ModelFacts) -> dict[str, str]:
         "license": facts.license,
         "weights_sha256": facts.weights_sha256,
         "training_manifest_sha256": facts.training_manifest_sha256,
+        # Records of all others, and of earlier versions, name no package.
+        **({"package": facts.package} if facts.package else {}),
     }
 
 

@@ -296,7 +296,7 @@ def _differences(
     first = ("name", "weights_sha256", "version", "seconds")
     names = [*first, *(name for name in now if name not in first)]
     return tuple(
-        Difference(name=name, then=str(then[name]), now=str(now[name]))
+        Difference(name=name, then=str(then.get(name, "")), now=str(now[name]))
         for name in names
-        if str(then[name]) != str(now[name])
+        if str(then.get(name, "")) != str(now[name])
     )

@@ -45,7 +45,7 @@ def list_command(format_: str) -> None:
     """
     from safegen import second_mark
     from safegen.checkpoints import PUBLIC_MODELS
-    from safegen.generation import own
+    from safegen.generation import own, plugin_generators
     from safegen.generation.cards import CARDS, DEFAULT_MODEL
 
     found_here = {"audioseal": second_mark.installed(config())}
@@ -93,6 +93,22 @@ def list_command(format_: str) -> None:
             "weights_sha256": mine.card.weights_sha256,
         }
         emit(row, f"{mine.own.name} (own): {mine.card.summary} {mine.own.license}", format_)
+    for added in plugin_generators.installed(models=config().models):
+        row = {
+            "name": added.name,
+            "version": added.version,
+            "default": False,
+            "own": False,
+            "installed": not added.fault,
+            "license": None,
+            "sample_rate": None,
+            "parameters": None,
+            "weights_sha256": "",
+            "package": added.origin,
+            "fault": added.fault,
+        }
+        state = f"cannot be used: {added.fault}" if added.fault else "its license is told on use"
+        emit(row, f"{added.name} (package {added.origin}): {state}", format_)
 
 
 @models.command()

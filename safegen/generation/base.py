@@ -90,6 +90,8 @@ class ModelFacts:
         training_manifest_sha256: Lower-case hex, empty if unknown.
         license_accepted: Day on which the operator accepted a license that asks for it,
             "2026-11-22"; empty if none asks, or nobody did.
+        package: Python package and version that brought the generator, "my-package 1.2";
+            empty for models that ship, public ones and a caller's own.
     """
 
     name: str
@@ -98,6 +100,7 @@ class ModelFacts:
     weights_sha256: str = ""
     training_manifest_sha256: str = ""
     license_accepted: str = ""
+    package: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

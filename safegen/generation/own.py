@@ -148,19 +148,25 @@ def find(name: str, *, models: Path | None) -> OwnModel | None:
 
 
 def any_card(name: str, *, models: Path | None) -> ModelCard:
-    """Look a model up, shipped or own.
+    """Look a model up: own, shipped, or added by an installed package.
 
     Raises:
         InputError: If no model has this name.
         IntegrityError: If an own model's card cannot be read.
     """
+    from safegen.generation import plugin_generators  # which knows this file
+
     found = find(name, models=models)
     if found is not None:
         return found.card
     try:
         return card(name)
     except InputError as error:
+        added = plugin_generators.card_of(name, models=models)
+        if added is not None:
+            return added
         names = [] if models is None else [x.own.name for x in installed(models)]
+        names += plugin_generators.names(models=models)
         if not names:
             raise
         raise InputError(

@@ -15,9 +15,9 @@ from typing import Final
 import torch
 
 from safegen.errors import InputError
-from safegen.generation import own
+from safegen.generation import own, plugin_generators
 from safegen.generation.base import Generator
-from safegen.generation.cards import DEFAULT_MODEL, WEIGHTS, ModelCard, card
+from safegen.generation.cards import CARDS, DEFAULT_MODEL, WEIGHTS, ModelCard, card
 from safegen.generation.cascade import load_music_cascade
 from safegen.generation.codec import Codec
 from safegen.generation.continuation import load_continuation
@@ -49,6 +49,11 @@ def load(
         IntegrityError: If a weight file is not the one the card names.
     """
     mine = own.find(name, models=models)
+    if mine is None and all(name != shipped.name for shipped in CARDS):
+        where = "cuda" if device == "cuda" else "cpu"
+        added = plugin_generators.find(name, device=where, models=models)
+        if added is not None:
+            return added
     found = card(name) if mine is None else mine.card
     row, folder = (name, WEIGHTS) if mine is None else (mine.own.base, mine.folder)
     if row == "procedural":
