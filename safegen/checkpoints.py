@@ -175,13 +175,36 @@ def fetch(
     return tuple(paths)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """What a checkpoint holds: tensors, and texts beside them.
+
+    Attributes:
+        tensors: By name, at least one.
+        texts: By name at the top of the file: settings, a version.
+    """
+
+    tensors: "Mapping[str, torch.Tensor]"
+    texts: Mapping[str, str]
+
+
 def read_checkpoint(path: Path, *, sha256: str) -> "Mapping[str, torch.Tensor]":
-    """Read the tensors of a ``.safetensors``, ``.pth`` or ``.pt`` file.
+    """Read the tensors of a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file.
 
     Args:
         path: The file.
         sha256: What it must be, 64 hex digits. The bytes that are hashed are the bytes that
             are read.
+
+    Raises:
+        InputError: If the file cannot be read, or holds more than tensors and settings.
+        IntegrityError: If it is another file.
+    """
+    return read_package(path, sha256=sha256).tensors
+
+
+def read_package(path: Path, *, sha256: str) -> Package:
+    """Read a checkpoint as ``read_checkpoint`` does, with the texts beside the tensors.
 
     Raises:
         InputError: If the file cannot be read, or holds more than tensors and settings.
@@ -203,7 +226,11 @@ def read_checkpoint(path: Path, *, sha256: str) -> "Mapping[str, torch.Tensor]":
         raise InputError(
             f"{path}: no tensors in it", remedy="Name a checkpoint: a state dict of tensors."
         )
-    return tensors
+    texts = nested.items() if isinstance(nested, Mapping) else ()
+    return Package(
+        tensors=tensors,
+        texts={k: v for k, v in texts if isinstance(k, str) and isinstance(v, str)},
+    )
 
 
 def sha256_of(data: bytes) -> str:

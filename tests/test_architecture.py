@@ -46,7 +46,11 @@ DOORS = {
         "safegen/evaluation/attacks/encodec.py",
     ),
     "visqol": ("safegen/evaluation/quality.py",),
-    "yaml": ("safegen/policy", "safegen/cli/policy.py"),
+    "yaml": (
+        "safegen/policy",
+        "safegen/cli/policy.py",
+        "safegen/generation/transformers_models/audiogen.py",
+    ),
 }
 """Library -> the files or folders that may import it."""
 
