@@ -21,17 +21,16 @@ what follows, and in ``strict`` that is a refusal.
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from registry import schema
 from safegen import policy, second_mark, watermark
-from safegen.audio import Audio, FileFormat, checked
+from safegen.audio import Audio, FileFormat
 from safegen.config import Config, from_environment
-from safegen.errors import ReleaseBlockedError
+from safegen.errors import InputError, ReleaseBlockedError
 from safegen.generation.base import Generation, Generator, ModelFacts, Request
 from safegen.matching import Scan
 from safegen.provenance.keys import KeyStore
@@ -41,6 +40,7 @@ from safegen.recording import (
 from safegen.requested import keep, this_build
 from safegen.steps import Case, Steps, heard, timed
 from safegen.synthesis import classifier_of
+from safegen.waveforms import Batch, Sound, as_audio, as_audios
 
 
 class Gate(Steps):
@@ -95,7 +95,7 @@ class Gate(Steps):
 
     def release(
         self,
-        waveform: npt.ArrayLike,
+        waveform: Sound,
         sample_rate: int,
         *,
         out: Path,
@@ -106,8 +106,8 @@ class Gate(Steps):
         """Release sound that somebody else's generator made.
 
         Args:
-            waveform: Shape (channels, samples) or (samples,), floats in [-1, 1]; a
-                numpy array or anything numpy converts, such as a CPU tensor.
+            waveform: Shape (channels, samples) or (samples,), floats in [-1, 1]; a numpy
+                array or a tensor, on any device, of any float precision.
             sample_rate: In Hz.
             out: Output folder; made if missing.
             generator: Name and version of the generator, as it shall be recorded.
@@ -116,13 +116,55 @@ class Gate(Steps):
 
         Raises:
             ReleaseBlockedError: If the policy refuses; the refusal is logged.
-            InputError: If the waveform holds NaN, no channel or no sample.
+            InputError: If the waveform is not one sound, or holds NaN or integers.
         """
-        numbers = np.atleast_2d(np.asarray(waveform, dtype=np.float32))
-        audio = checked(numbers, sample_rate, name="waveform")
+        audio = as_audio(waveform, sample_rate)
         facts = ModelFacts(name=generator, version="unknown", license="unknown")
         found = self.submit(audio, facts, out=out, prompt=prompt, file_format=file_format)
         return _raise_if_refused(found)
+
+    def release_batch(
+        self,
+        waveforms: Batch,
+        sample_rate: int,
+        *,
+        out: Path,
+        generator: str,
+        prompts: Sequence[str | None] | None = None,
+        file_format: FileFormat = "wav",
+    ) -> list[Release]:
+        """Release a batch that somebody else's generator made; each item is judged alone.
+
+        A refused item is returned as refused and does not stop the others.
+
+        Args:
+            waveforms: Shape (batch, channels, samples), or a sequence of sounds as
+                ``release`` takes them, of any lengths.
+            sample_rate: In Hz, of all.
+            out: Output folder; made if missing.
+            generator: Name and version of the generator, as it shall be recorded.
+            prompts: What was asked for, one an item; None if untold.
+            file_format: "wav", "flac" or "mp3".
+
+        Returns:
+            What became of each, in order.
+
+        Raises:
+            InputError: If an item is not one sound, or there is not one prompt for each;
+                then none was judged.
+        """
+        audios = as_audios(waveforms, sample_rate)
+        told = [None] * len(audios) if prompts is None else list(prompts)
+        if len(told) != len(audios):
+            raise InputError(
+                f"{len(told)} prompts for {len(audios)} sounds",
+                remedy="Give one prompt for each sound, None where there was none.",
+            )
+        facts = ModelFacts(name=generator, version="unknown", license="unknown")
+        return [
+            self.submit(audio, facts, out=out, prompt=prompt, file_format=file_format)
+            for audio, prompt in zip(audios, told, strict=True)
+        ]
 
     def submit(
         self,
