@@ -191,14 +191,14 @@ def training(work_id: str, model_name: str | None, holder: str | None, format_: 
     from functools import partial
 
     from safegen import audit, memorization
-    from safegen.generation import own
+    from safegen.generation import known, own
     from safegen.generation.cards import CARDS
 
     folder = config().models
     cards = (
         [*CARDS, *(x.card for x in own.installed(folder))]
         if model_name is None
-        else [own.any_card(model_name, models=folder)]
+        else [known.any_card(model_name, models=folder)]
     )
     models = [card.facts for card in cards]
     was_compared = False

@@ -278,15 +278,13 @@ def _codec(model_name: str) -> "tuple[Codec, bytes]":
     """Load the codec of a model, and say which one it is."""
     from safegen.generation.cards import WEIGHTS
     from safegen.generation.codec_file import codec_id_of
-    from safegen.generation.own import any_card, find
+    from safegen.generation.known import find
     from safegen.generation.parts import codec_of
 
-    mine = find(model_name, models=config().models)
-    card = any_card(model_name, models=config().models)
-    if not any(file.role == "codec" for file in card.files):
+    found = find(model_name, models=config().models)
+    if not any(file.role == "codec" for file in found.card.files):
         raise InputError(f"{model_name} has no codec", remedy="Use the one that ships: codec.")
-    folder = WEIGHTS if mine is None else mine.folder
-    return codec_of(card, folder=folder), codec_id_of(card)
+    return codec_of(found.card, folder=found.folder or WEIGHTS), codec_id_of(found.card)
 
 
 def _bar(targets: dict[Path, Path], label: str, *, quiet: bool) -> Any:

@@ -138,7 +138,7 @@ def generate(
     """
     from safegen.gate import Gate
     from safegen.generation.batches import Line, check_lines, items, read_lines
-    from safegen.generation.own import any_card
+    from safegen.generation.known import any_card
     from safegen.generation.requests import check
     from safegen.generation.systems import load
     from safegen.matching import Scan

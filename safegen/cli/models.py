@@ -132,12 +132,13 @@ def show(name: str, check: bool, format_: str) -> None:
     from safegen.checkpoints import PUBLIC_MODELS
     from safegen.generation import own
     from safegen.generation.cards import WEIGHTS, checked_path
+    from safegen.generation.known import any_card
 
     if name in {model.name for model in PUBLIC_MODELS}:
         _show_audioseal(check, format_)
         return
     mine = own.find(name, models=config().models)
-    found = own.any_card(name, models=config().models)
+    found = any_card(name, models=config().models)
     if check:
         for file in found.files:
             checked_path(file, folder=WEIGHTS if mine is None else mine.folder)

@@ -167,7 +167,7 @@ def _request(
 
 
 def _check_known(original: "Original", models: Path) -> None:
-    from safegen.generation.own import any_card
+    from safegen.generation.known import any_card
 
     try:
         any_card(original.model_name, models=models)

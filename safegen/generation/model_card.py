@@ -58,6 +58,8 @@ class ModelCard:
         accepts: What it takes beside prompt, length and seed: some of ``INPUTS``.
         after: The published system it was built after.
         measured: What was measured, with the command; "" if nothing was.
+        license_accepted: Day on which the operator accepted a license that asks for it, ""
+            if none asks, or nobody did.
     """
 
     name: str
@@ -76,6 +78,7 @@ class ModelCard:
     accepts: tuple[str, ...] = ()
     after: str = ""
     measured: str = ""
+    license_accepted: str = ""
 
     @property
     def weights_sha256(self) -> str:
@@ -97,6 +100,7 @@ class ModelCard:
             license=self.license,
             weights_sha256=self.weights_sha256,
             training_manifest_sha256=self.training_manifest_sha256,
+            license_accepted=self.license_accepted,
         )
 
     def file(self, role: str) -> WeightFile:

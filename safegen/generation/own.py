@@ -14,14 +14,15 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NoReturn, get_type_hints
+from typing import Any, Final
 
 from safegen.audio import sha256_file
 from safegen.checkpoints import PUBLIC_MODELS
 from safegen.errors import InputError, IntegrityError
 from safegen.generation.cards import CARDS, ModelCard, WeightFile, card
+from safegen.generation.strict import checked, refuse
 
 CARD_NAME: Final = "card.json"
 SCHEMA: Final = "safegen.own-model.v1"
@@ -147,33 +148,6 @@ def find(name: str, *, models: Path | None) -> OwnModel | None:
     return _read(folder) if (folder / CARD_NAME).is_file() else None
 
 
-def any_card(name: str, *, models: Path | None) -> ModelCard:
-    """Look a model up: own, shipped, or added by an installed package.
-
-    Raises:
-        InputError: If no model has this name.
-        IntegrityError: If an own model's card cannot be read.
-    """
-    from safegen.generation import plugin_generators  # which knows this file
-
-    found = find(name, models=models)
-    if found is not None:
-        return found.card
-    try:
-        return card(name)
-    except InputError as error:
-        added = plugin_generators.card_of(name, models=models)
-        if added is not None:
-            return added
-        names = [] if models is None else [x.own.name for x in installed(models)]
-        names += plugin_generators.names(models=models)
-        if not names:
-            raise
-        raise InputError(
-            error.problem, remedy=f"{error.remedy.removesuffix('.')}, {', '.join(names)}."
-        ) from error
-
-
 def install(
     models: Path, own: OwnCard, files: Mapping[str, Path], *, losses: Path, overwrite: bool
 ) -> OwnModel:
@@ -191,6 +165,8 @@ def install(
     """
     check_name(own.name)
     where = models / own.name
+    if where.exists() and not (where / CARD_NAME).is_file():
+        raise InputError(f"{own.name} is no own model", remedy="Choose another name.")
     if where.exists() and not overwrite:
         raise InputError(f"{own.name} exists", remedy="Give --overwrite to replace it.")
     models.mkdir(parents=True, exist_ok=True)
@@ -236,13 +212,13 @@ def _read(folder: Path, *, name: str | None = None) -> OwnModel:
     path = folder / CARD_NAME
     try:
         if path.stat().st_size > _MAX_CARD_BYTES:
-            _refuse("the card is too large")
-        row = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+            refuse("the card is too large")
+        row = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
         if not isinstance(row, dict) or row.pop("schema", None) != SCHEMA:
-            _refuse(f"not of schema {SCHEMA}")
+            refuse(f"not of schema {SCHEMA}")
         own = _own_card(row)
         if own.name != (name or folder.name):
-            _refuse(f"it is the card of {own.name}")
+            refuse(f"it is the card of {own.name}")
         return OwnModel(own=own, card=_as_shipped(own), folder=folder)
     except (OSError, ValueError, InputError) as error:
         problem = error.problem if isinstance(error, InputError) else str(error)
@@ -255,42 +231,21 @@ def _read(folder: Path, *, name: str | None = None) -> OwnModel:
 def _own_card(row: Mapping[str, Any]) -> OwnCard:
     """Build a card from JSON that came from outside; ValueError says what is wrong."""
     if not isinstance(row.get("files"), list) or not isinstance(row.get("learned"), dict):
-        _refuse("files and learned are missing")
-    files = tuple(WeightFile(**_checked(x, WeightFile)) for x in row["files"])
-    learned = Learned(**_checked(row["learned"], Learned))
+        refuse("files and learned are missing")
+    files = tuple(WeightFile(**checked(x, WeightFile)) for x in row["files"])
+    learned = Learned(**checked(row["learned"], Learned))
     for license_, count in learned.licenses.items():
         if type(count) is not int:
-            _refuse(f"files under {license_} are not counted")
-    own = OwnCard(**_checked({**row, "files": files, "learned": learned}, OwnCard))
+            refuse(f"files under {license_} are not counted")
+    own = OwnCard(**checked({**row, "files": files, "learned": learned}, OwnCard))
     for file in files:
         if not _FILE_NAME.fullmatch(file.name) or not _SHA256.fullmatch(file.sha256):
-            _refuse(f"{file.name!r} is no file of a model")
+            refuse(f"{file.name!r} is no file of a model")
     if len({file.role for file in files}) != len(files):
-        _refuse("a role is given twice")
+        refuse("a role is given twice")
     check_name(own.name)
     card(own.base)
     return own
-
-
-def _checked(row: object, kind: type) -> dict[str, Any]:
-    """Compare the fields of an object with those of a dataclass: names and types."""
-    if not isinstance(row, dict):
-        _refuse(f"{kind.__name__} is no object")
-    names = {field.name for field in fields(kind)}
-    if set(row) != names:
-        _refuse(f"fields of {kind.__name__}: {', '.join(sorted(names ^ set(row)))}")
-    for name, hint in get_type_hints(kind).items():
-        wanted = getattr(hint, "__origin__", hint)
-        value = row[name]
-        if wanted is float and type(value) is int:
-            continue
-        if type(value) is not wanted:
-            _refuse(f"{name} is a {type(value).__name__}, not a {wanted.__name__}")
-    return row
-
-
-def _refuse(problem: str) -> NoReturn:
-    raise ValueError(problem)
 
 
 def _as_shipped(own: OwnCard) -> ModelCard:

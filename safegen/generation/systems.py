@@ -1,29 +1,32 @@
 """Which system does a name stand for?
 
-``load`` turns a name into a generator; ``safegen.generation.cards`` says which names
-there are, ``safegen.generation.own`` which ones the users of an installation added. Each
-system is a file that lists its stages.
+``load`` turns a name into a generator; ``safegen.generation.known`` says what names stand
+for. Each shipped system is a file that lists its stages; public checkpoints are built by the
+module of their family.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, cast, get_args
 
 import torch
 
 from safegen.errors import InputError
-from safegen.generation import own, plugin_generators
+from safegen.generation import known, plugin_generators, public_store
 from safegen.generation.base import Generator
-from safegen.generation.cards import CARDS, DEFAULT_MODEL, WEIGHTS, ModelCard, card
+from safegen.generation.cards import DEFAULT_MODEL, WEIGHTS, ModelCard, card
 from safegen.generation.cascade import load_music_cascade
 from safegen.generation.codec import Codec
 from safegen.generation.continuation import load_continuation
+from safegen.generation.known import Known
 from safegen.generation.music_flow import load_music_flow
 from safegen.generation.parts import codec_of
 from safegen.generation.procedural import ProceduralGenerator
+from safegen.generation.public_families import Device, Precision
+from safegen.generation.public_store import Checkpoint
 from safegen.generation.story import load_music_joint
 from safegen.generation.token_rows import (
     SFX_AR,
@@ -34,33 +37,83 @@ from safegen.generation.token_rows import (
 
 
 def load(
-    name: str = DEFAULT_MODEL, *, device: str = "auto", models: Path | None = None
+    name: str = DEFAULT_MODEL,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    models: Path | None = None,
+    accepted: str = "",
 ) -> Generator:
     """Load a model by name; a second call gives the same object.
 
     Args:
-        name: Of a card.
-        device: "cpu", "cuda" for the renderer on a GPU, or "auto". The shipped model
-            is so small that "auto" means the CPU, whose bits are reproducible.
-        models: Folder of own models (``Config.models``); None knows shipped models only.
+        name: Of a model, or the path of a folder with a public checkpoint;
+            ``safegen.generation.known`` says in which order names are looked up.
+        device: "cpu", "cuda", or "auto": a GPU for public checkpoints where there is one.
+            The shipped models are so small that "auto" means the CPU, whose bits are
+            reproducible.
+        precision: Of a public checkpoint: "float32", "bfloat16", "float16", or "auto",
+            float32 on the CPU and bfloat16 on a GPU. The shipped models have float32 only.
+        models: Folder of models (``Config.models``); None knows what ships, folders and
+            packages.
+        accepted: Day on which the operator accepts the license of a folder that is not
+            installed, "" if they did not.
 
     Raises:
-        InputError: If no model has this name, or there is no such device.
+        InputError: If no model has this name, there is no such device or precision, or a
+            license was not accepted.
         IntegrityError: If a weight file is not the one the card names.
     """
-    mine = own.find(name, models=models)
-    if mine is None and all(name != shipped.name for shipped in CARDS):
-        where = "cuda" if device == "cuda" else "cpu"
+    found = known.usable(name, models=models, accepted=accepted)
+    where = device_of(found, device)
+    if found.kind == "plugin":
         added = plugin_generators.find(name, device=where, models=models)
         if added is not None:
             return added
-    found = card(name) if mine is None else mine.card
-    row, folder = (name, WEIGHTS) if mine is None else (mine.own.base, mine.folder)
+    if found.checkpoint is not None:
+        if found.checkpoint.family.role != "generator":
+            raise _makes_nothing(found.card.name)
+        return _public(found.checkpoint, found.card, models, where, precision_of(precision, where))
+    if precision not in ("auto", "float32"):
+        raise InputError(
+            f"precision {precision}: {found.card.name} has float32 only",
+            remedy="Leave --precision out.",
+        )
+    row = found.card.name if found.own is None else found.own.own.base
     if row == "procedural":
         return ProceduralGenerator()
-    if device == "cuda" and not torch.cuda.is_available():
+    return _built(row, found.card, found.folder or WEIGHTS, where)
+
+
+def device_of(found: Known, device: str) -> Device:
+    """Say where a model runs if it is asked to run on "auto", "cpu" or "cuda".
+
+    Raises:
+        InputError: If there is no such device.
+    """
+    has_gpu = torch.cuda.is_available()
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device {device[:80]!r}", remedy="Choose auto, cpu or cuda.")
+    if device == "cuda" and not has_gpu and found.card.name != "procedural":
         raise InputError("device cuda: there is no usable GPU", remedy="Use --device cpu.")
-    return _built(row, found, folder, "cuda" if device == "cuda" else "cpu")
+    is_large = found.checkpoint is not None
+    return "cuda" if device == "cuda" or (device == "auto" and is_large and has_gpu) else "cpu"
+
+
+def precision_of(precision: str, device: Device) -> Precision:
+    """Say what "auto" means there, and refuse what is no precision.
+
+    Raises:
+        InputError: If there is no such precision.
+    """
+    if precision == "auto":
+        return "bfloat16" if device == "cuda" else "float32"
+    for each in get_args(Precision):
+        if precision == each:
+            return cast("Precision", each)
+    raise InputError(
+        f"precision {precision[:80]!r}", remedy=f"Choose auto, {', '.join(get_args(Precision))}."
+    )
 
 
 def load_codec() -> Codec:
@@ -76,11 +129,7 @@ def load_codec() -> Codec:
 def _built(row: str, found: ModelCard, folder: Path, device: str) -> Generator:
     """Build the system of a row for a card, with the weights of a folder."""
     if row not in _ROWS:
-        raise InputError(
-            f"{found.name} turns no text into sound",
-            remedy="Run `safegen codec encode FILE` to encode a file; `safegen models list` "
-            "names the models that generate.",
-        )
+        raise _makes_nothing(found.name)
     system = _ROWS[row](found, folder)
     # The large network of each system; the others are faster where the samples are.
     for name in ("renderer", "model", "tokens", "generator", "unet"):
@@ -88,6 +137,25 @@ def _built(row: str, found: ModelCard, folder: Path, device: str) -> Generator:
         if isinstance(part, torch.nn.Module):
             part.to(device)
     return system
+
+
+@lru_cache(maxsize=1)
+def _public(
+    found: Checkpoint, told: ModelCard, models: Path | None, device: Device, precision: Precision
+) -> Generator:
+    """Build a public checkpoint; one at a time is kept, because they are large."""
+    made: Generator = public_store.build(
+        found, told, models=models, device=device, precision=precision
+    )
+    return made
+
+
+def _makes_nothing(name: str) -> InputError:
+    return InputError(
+        f"{name} turns no text into sound",
+        remedy="Run `safegen codec encode FILE` to encode a file; `safegen models list` "
+        "names the models that generate.",
+    )
 
 
 _ROWS: Final[dict[str, Callable[[ModelCard, Path], Generator]]] = {

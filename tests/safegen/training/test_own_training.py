@@ -13,7 +13,7 @@ import torch
 from detectors import chromaprint
 from detectors.agreement import NO_CODE
 from safegen.errors import InputError, IntegrityError
-from safegen.generation import own
+from safegen.generation import known, own
 from safegen.generation.base import Generation
 from safegen.generation.cards import CARDS, checked_path
 from safegen.memorization import examine, for_model, parse
@@ -175,7 +175,7 @@ def home(data: OwnData, work: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_a_finished_run_is_a_model_of_the_installation(home: Path) -> None:
     (found,) = own.installed(home)
 
-    assert own.any_card("mine", models=home) == found.card
+    assert known.any_card("mine", models=home) == found.card
     assert found.card.license == "Apache-2.0 AND CC0-1.0"
     assert found.own.learned.licenses == {"CC0-1.0": 3}
     assert (found.own.learned.files, found.own.learned.items) == (3, 4)
