@@ -1,7 +1,7 @@
 """What was judged, what did each check say, and what became of it?
 
 An output is written once, with its checks and matches, in the same transaction as
-its log entry; afterwards only its state and path move on, and only forward:
+its log entry (a stream twice: when it is opened, without a file, and when it has ended); afterwards only its state and path move on, and only forward:
 
     prepared -> released | blocked | quarantined | void
     quarantined -> released | void
@@ -119,7 +119,7 @@ class NewOutput:
         model_id: From ``record_model``; None for audio made elsewhere.
         file_name: As people know it.
         path: Where it is, "" while nowhere.
-        sha256: Of the final file, "" if none was made.
+        sha256: Of the final file, "" if none was made, or not yet: an open stream.
         watermark_payload: 16 hex digits, unique; None if not marked.
         fingerprint: Little-endian uint32 items of the output, b"" if none.
         record: The canonical bytes that were logged.
@@ -240,6 +240,31 @@ def insert_output(session: Session, new: NewOutput) -> None:
         )
     )
     session.flush()
+    _add_findings(session, new)
+
+
+def complete_output(session: Session, new: NewOutput) -> None:
+    """Write down how a stream ended that was opened under the same id, and what was found.
+
+    Raises:
+        NotFoundError: If it was not opened.
+        ConflictError: If it has ended already.
+    """
+    output = session.get(Output, new.output_id)
+    if output is None:
+        raise NotFoundError(_no_output(new.output_id))
+    if output.state != "prepared" or output.sha256:
+        msg = f"output {new.output_id} is {output.state} and no open stream"
+        raise ConflictError(msg)
+    output.state, output.decision = new.state, new.decision
+    output.file_name, output.path, output.sha256 = new.file_name, new.path, new.sha256
+    output.seconds, output.fingerprint = new.seconds, new.fingerprint
+    output.record, output.log_index = new.record, new.log_index
+    session.flush()
+    _add_findings(session, new)
+
+
+def _add_findings(session: Session, new: NewOutput) -> None:
     for check in new.checks:
         session.add(
             Check(

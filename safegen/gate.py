@@ -21,7 +21,9 @@ what follows, and in ``strict`` that is a refusal.
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Generator as PieceStream
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +32,15 @@ from registry import schema
 from safegen import policy, second_mark, watermark
 from safegen.audio import Audio, FileFormat
 from safegen.config import Config, from_environment
-from safegen.errors import InputError, ReleaseBlockedError
-from safegen.generation.base import Generation, Generator, ModelFacts, Request
+from safegen.errors import InputError
+from safegen.generation.base import (
+    Generation,
+    Generator,
+    ModelFacts,
+    Request,
+    pieces_of,
+    together,
+)
 from safegen.matching import Scan
 from safegen.provenance.keys import KeyStore
 from safegen.recording import (
@@ -39,6 +48,7 @@ from safegen.recording import (
 )
 from safegen.requested import keep, this_build
 from safegen.steps import Case, Steps, heard, timed
+from safegen.streaming import ReleaseStream, refusal
 from safegen.synthesis import classifier_of
 from safegen.waveforms import Batch, Sound, as_audio, as_audios
 
@@ -178,14 +188,8 @@ class Gate(Steps):
     ) -> Release:
         """Judge foreign sound; like ``release``, but a refusal is returned, not raised."""
         case = self.admit(facts, prompt=prompt, seed=None, source_name=source_name)
-        generation = Generation(
-            audio=audio,
-            plan_json="",
-            plan_tokens=np.zeros(0, np.int64),
-            codes=np.zeros((0, 0), np.int64),
-        )
         self.refuse_marked(case, audio, search=True)
-        return self._judge(case, generation, out=out, file_format=file_format)
+        return self._judge(case, _foreign(audio), out=out, file_format=file_format)
 
     def generate(
         self,
@@ -213,20 +217,118 @@ class Gate(Steps):
             keep_in: Private folder in which the request is kept for a replay, before there
                 is a record of it; None keeps nothing but the record's commitments.
         """
-        case = self.admit(
-            generator.facts, prompt=request.prompt, seed=request.seed, request=request
-        )
+        case = self._admitted(generator, request)
         early = self.decide(case, final=False)
         if not early.decision.is_release:
             return self.refuse(case, early, audio=None)
         with timed(case, "generate"):
             generation = generator.generate(request, progress=progress)
-        case.item = dataclasses.replace(case.item, build=this_build(device))
-        if keep_in is not None:
-            keep(request, keep_in, record_id=case.item.record_id)
+        self._made(case, request, device=device, keep_in=keep_in)
         self.refuse_marked(case, generation.audio, search=False)
         self.on_step("generated")
         return self._judge(case, generation, out=out, file_format=file_format)
+
+    def generate_batch(
+        self,
+        generator: Generator,
+        requests: Sequence[Request],
+        *,
+        out: Path,
+        file_format: FileFormat = "wav",
+        progress: Callable[[float], None] | None = None,
+        device: str = "cpu",
+        keep_in: Path | None = None,
+    ) -> list[Release]:
+        """Generate many items together, where the generator can, and judge each alone.
+
+        What the policy refuses by its words is logged and not made; the others are. A refused
+        item does not stop the others. Arguments are those of ``generate``.
+
+        Returns:
+            What became of each, in order.
+        """
+        cases = [self._admitted(generator, request) for request in requests]
+        wanted = [
+            request
+            for request, case in zip(requests, cases, strict=True)
+            if self.decide(case, final=False).decision.is_release
+        ]
+        start = time.perf_counter()
+        made = iter(together(generator, wanted, progress=progress))
+        each_ms = (time.perf_counter() - start) * 1000.0 / max(1, len(wanted))
+        found = []
+        for request, case in zip(requests, cases, strict=True):
+            early = self.decide(case, final=False)
+            if not early.decision.is_release:
+                found.append(self.refuse(case, early, audio=None))
+                continue
+            case.timings_ms["generate"] = each_ms
+            generation = next(made)
+            self._made(case, request, device=device, keep_in=keep_in)
+            self.refuse_marked(case, generation.audio, search=False)
+            self.on_step("generated")
+            found.append(self._judge(case, generation, out=out, file_format=file_format))
+        return found
+
+    def stream(
+        self,
+        generator: Generator,
+        request: Request,
+        *,
+        out: Path,
+        file_format: FileFormat = "wav",
+        progress: Callable[[float], None] | None = None,
+        device: str = "cpu",
+        keep_in: Path | None = None,
+    ) -> ReleaseStream:
+        """Generate one item and let it out while it is made; see ``safegen.streaming``.
+
+        Iterate to hear it. A generator that cannot stream hands its sound over whole, which
+        then leaves in pieces. Arguments are those of ``generate``.
+        """
+        case = self._admitted(generator, request)
+
+        def pieces() -> PieceStream[Generation, None, None]:
+            self._made(case, request, device=device, keep_in=keep_in)
+            yield from pieces_of(generator, request, progress=progress)
+
+        return ReleaseStream(self, case, pieces(), out=out, file_format=file_format)
+
+    def release_stream(
+        self,
+        waveforms: Iterable[Sound],
+        sample_rate: int,
+        *,
+        out: Path,
+        generator: str,
+        prompt: str | None = None,
+        file_format: FileFormat = "wav",
+    ) -> ReleaseStream:
+        """Let out, piece by piece, what somebody else's generator is still making.
+
+        Args:
+            waveforms: Consecutive pieces, each as ``release`` takes a sound.
+            sample_rate: In Hz, of all.
+            out: Output folder; made if missing.
+            generator: Name and version of the generator, as it shall be recorded.
+            prompt: What the user asked for, None if untold; recorded as a commitment only.
+            file_format: "wav", "flac" or "mp3".
+        """
+        facts = ModelFacts(name=generator, version="unknown", license="unknown")
+        case = self.admit(facts, prompt=prompt, seed=None)
+        pieces = (_foreign(as_audio(waveform, sample_rate)) for waveform in waveforms)
+        return ReleaseStream(self, case, pieces, out=out, file_format=file_format)
+
+    def _admitted(self, generator: Generator, request: Request) -> Case:
+        return self.admit(
+            generator.facts, prompt=request.prompt, seed=request.seed, request=request
+        )
+
+    def _made(self, case: Case, request: Request, *, device: str, keep_in: Path | None) -> None:
+        """Note by which build an item is made, and keep its request."""
+        case.item = dataclasses.replace(case.item, build=this_build(device))
+        if keep_in is not None:
+            keep(request, keep_in, record_id=case.item.record_id)
 
     def _judge(
         self, case: Case, generation: Generation, *, out: Path, file_format: FileFormat
@@ -253,8 +355,17 @@ class Gate(Steps):
             )
 
 
+def _foreign(audio: Audio) -> Generation:
+    """Wrap a sound of which nothing else is known."""
+    return Generation(
+        audio=audio,
+        plan_json="",
+        plan_tokens=np.zeros(0, np.int64),
+        codes=np.zeros((0, 0), np.int64),
+    )
+
+
 def _raise_if_refused(found: Release) -> Release:
     if found.is_released:
         return found
-    worst = found.judgement.decision.reasons[0]
-    raise ReleaseBlockedError(worst.rule, worst.problem, record_id=found.item.record_id)
+    raise refusal(found)

@@ -65,11 +65,13 @@ class Recovery:
         finished: Records whose file was complete and is now released.
         voided: Records whose file was lost before it was visible.
         swept: Staging folders without a record, deleted.
+        broken_off: Records of streams that had not ended.
     """
 
     finished: tuple[str, ...]
     voided: tuple[str, ...]
     swept: tuple[str, ...]
+    broken_off: tuple[str, ...] = ()
 
 
 class Publisher:
@@ -94,6 +96,7 @@ class Publisher:
         self._log = log
         self._on_step = on_step
         self._now = now
+        self._open: set[str] = set()
 
     @contextlib.contextmanager
     def stage(self, record_id: str, out: Path) -> Iterator[Stage]:
@@ -112,6 +115,20 @@ class Publisher:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(handle)
+
+    def open_stream(self, output: NewOutput, model: NewModel) -> int:
+        """Log an output before its first sample leaves; returns its position in the log.
+
+        ``refuse`` or ``publish`` completes it under the same id. The caller owns its staging
+        folder until then: a stream without one is a dead process's.
+
+        Args:
+            output: In state "prepared", with the name of the file to come and no hash.
+            model: Which model makes it.
+        """
+        position = self._commit(output, model, step="stream-opened")
+        self._open.add(output.output_id)
+        return position
 
     def refuse(self, output: NewOutput, model: NewModel) -> int:
         """Log an output that will not be released; returns its position in the log."""
@@ -168,6 +185,7 @@ class Publisher:
         """
         finished: list[str] = []
         voided: list[str] = []
+        broken_off: list[str] = []
         with self._database.read() as session:
             waiting = releases.prepared(session)
         for row in waiting:
@@ -176,15 +194,24 @@ class Publisher:
             with contextlib.ExitStack() as stack:
                 if folder.is_dir() and not stack.enter_context(_if_free(folder / _ITEM_LOCK)):
                     continue  # its process lives
-                if self._finish_or_void(row, folder / _STAGED_NAME):
+                if not row.sha256:  # what left of it left before its process died
+                    self._close(record_id, "blocked", sha256="", entry="broken-off")
+                    broken_off.append(record_id)
+                elif self._finish_or_void(row, folder / _STAGED_NAME):
                     finished.append(record_id)
                 else:
                     voided.append(record_id)
                 shutil.rmtree(folder, ignore_errors=True)
         swept = self._sweep(out) if out is not None else []
-        if finished or voided or swept:
-            log_.info("recovered: %s finished, %s voided, %s swept", finished, voided, swept)
-        return Recovery(finished=tuple(finished), voided=tuple(voided), swept=tuple(swept))
+        found = Recovery(
+            finished=tuple(finished),
+            voided=tuple(voided),
+            swept=tuple(swept),
+            broken_off=tuple(broken_off),
+        )
+        if found != Recovery(finished=(), voided=(), swept=()):
+            log_.info("recovered: %s", found)
+        return found
 
     def _finish_or_void(self, row: OutputRow, staged: Path) -> bool:
         path = Path(row.path)
@@ -227,17 +254,24 @@ class Publisher:
             position = self._log.append(session, [output.record])[0]
             model_id = releases.record_model(session, model, at=output.created_at)
             logged = dataclasses.replace(output, log_index=position, model_id=model_id)
-            releases.insert_output(session, logged)
+            if output.output_id in self._open:
+                releases.complete_output(session, logged)
+            else:
+                releases.insert_output(session, logged)
             self._on_step("in-transaction")
+        self._open.discard(output.output_id)
         self._on_step(step)
         return position
 
-    def _close(self, record_id: str, state: str, *, sha256: str) -> bool:
-        """Move a prepared record to its last state, once; False if another process did."""
-        entry = canonical(
+    def _close(self, record_id: str, state: str, *, sha256: str, entry: str = "") -> bool:
+        """Move a prepared record to its last state, once; False if another process did.
+
+        The log entry has the state's name, or that of ``entry``.
+        """
+        written = canonical(
             {
                 "v": 1,
-                "type": state,
+                "type": entry or state,
                 "record_id": record_id,
                 "sha256": sha256,
                 "time": self._now().isoformat(timespec="milliseconds"),
@@ -246,7 +280,7 @@ class Publisher:
         with self._database.begin() as session:
             if releases.get_output(session, record_id).state != "prepared":
                 return state == "released"
-            self._log.append(session, [entry])
+            self._log.append(session, [written])
             releases.set_state(session, record_id, state)
         return True
 

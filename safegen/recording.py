@@ -6,7 +6,7 @@ for questions in SQL; the record is what proofs speak about.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from safegen import watermark
 from safegen.generation.base import ModelFacts
 from safegen.kept import others_of, plain_of
 from safegen.matching import Scan
-from safegen.policy import CheckResult, Decision, Policy
+from safegen.policy import Action, CheckResult, Decision, Policy
 from safegen.provenance.record import Json
 from safegen.requested import Build
 from safegen.synthesis import origin_of, summary_json
@@ -454,6 +454,46 @@ def row(
             for check in judgement.checks
         ),
         matches=tuple(found.to_row() for found in judgement.matches),
+    )
+
+
+def opening(
+    item: Item, judgement: Judgement, stream: StreamFacts, *, payload: int, version: str
+) -> dict[str, Any]:
+    """Write the entry that opens a stream: what is known before its first sample leaves.
+
+    It is laid out like a record, for whoever finds a stream that never ended; its action is
+    to block, because nothing was released yet.
+
+    Args:
+        item: What was asked.
+        judgement: Of what was made so far.
+        stream: Of this stream.
+        payload: The id in its watermark.
+        version: Of safegen.
+    """
+    written = body(item, judgement, None, version=version, stream=stream)
+    return {
+        **written,
+        "type": "stream",
+        "decision": {"action": Action.BLOCK.value, "reasons": []},
+        "watermark": {"algorithm": WATERMARK_ALGORITHM, "payload": payload_hex(payload)},
+    }
+
+
+def opening_row(
+    item: Item, judgement: Judgement, *, path: Path, payload: int, key_id: str, entry: bytes
+) -> NewOutput:
+    """Give the registry's row of a stream that is opened; its checks come with its end."""
+    return replace(
+        row(item, judgement, None, state="prepared", kept=(), entry=entry),
+        decision=Action.BLOCK.value,
+        file_name=path.name,
+        path=str(path),
+        watermark_payload=payload_hex(payload),
+        watermark_key_id=key_id,
+        checks=(),
+        matches=(),
     )
 
 

@@ -14,10 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+import numpy as np
 
 from detectors import chromaprint
 from detectors.audioseal import AudioSeal, message
-from detectors.base import WatermarkFinding
+from detectors.base import WatermarkFinding, Waveform
 from detectors.composition import NotComparableError
 from detectors.memorization import MemorizationFinding
 from detectors.synthetic.finding import SyntheticFinding
@@ -33,6 +36,7 @@ from safegen.generation.requests import check_text, texts
 from safegen.kept import kept_of, plain_of
 from safegen.licensing import licensed_compositions, licensed_matches, owed
 from safegen.matching import CatalogMatcher, Prints, Scan, prints_of
+from safegen.overlapping import Overlapping
 from safegen.policy import Action, CheckResult, Outcome, Policy
 from safegen.provenance import c2pa, receipts, record
 from safegen.provenance.keys import KeyStore
@@ -40,6 +44,7 @@ from safegen.provenance.log import open_log
 from safegen.publishing import Publisher, Stage
 from safegen.readback import ReadBack, read_back
 from safegen.recording import (
+    UNLOGGED,
     WATERMARK_ALGORITHM,
     Finished,
     Item,
@@ -51,10 +56,15 @@ from safegen.recording import (
     body,
     model_row,
     now,
+    opening,
+    opening_row,
     payload_hex,
     row,
 )
 from safegen.requested import public
+
+_AROUND_SECOND_MARK_SECONDS: Final = 1.0
+"""What AudioSeal's networks are given around a stretch of a stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +82,34 @@ class NewMark:
     key_id: str
     secret: bytes = field(repr=False)
     epoch: int
+
+
+class MarkedPieces:
+    """Takes a sound piece by piece and gives it marked, a little late.
+
+    Args:
+        marks: In the order in which they are made.
+    """
+
+    def __init__(self, *marks: Overlapping) -> None:
+        self._marks = marks
+
+    def feed(self, waveform: Waveform) -> Waveform:
+        """Take the next samples, shape (channels, n); give those that are marked."""
+        for mark in self._marks:
+            waveform = mark.feed(waveform)
+        return waveform
+
+    def finish(self) -> Waveform:
+        """Give the rest, after the last samples."""
+        rest: Waveform | None = None
+        for mark in self._marks:
+            fed = None if rest is None else mark.feed(rest)
+            rest = mark.finish() if fed is None else np.concatenate([fed, mark.finish()], axis=1)
+        if rest is None:
+            msg = "no mark is made"
+            raise ValueError(msg)
+        return rest
 
 
 @dataclass(slots=True)
@@ -111,7 +149,7 @@ class Steps:
     ) -> None:
         self.database = database
         self._commitment_key = keys.commitment_key()
-        self._policy = judge
+        self.policy = judge
         self._quarantine = quarantine
         self._classify = classify
         self._second = second
@@ -170,14 +208,14 @@ class Steps:
         case = Case(item=item)
         read = [text for _, text in others]
         self.check(case, "prompt", lambda: self._judge_prompt(prompt, read))
-        self.check(case, "model_license", lambda: policy.judge_model(self._policy, facts))
+        self.check(case, "model_license", lambda: policy.judge_model(self.policy, facts))
         self.on_step("admitted")
         return case
 
     def _judge_prompt(self, prompt: str | None, others: Sequence[str]) -> CheckResult:
         with self.database.read() as session:
             names = catalog.names(session)
-        return policy.judge_prompt(self._policy, prompt, names, others=others)
+        return policy.judge_prompt(self.policy, prompt, names, others=others)
 
     # 5 ------------------------------------------------------------------------------
 
@@ -189,6 +227,21 @@ class Steps:
             marked = watermark.embed(first, payload=new.payload, key=new.secret, epoch=new.epoch)
         self.on_step("marked")
         return marked
+
+    def mark_pieces(self, case: Case, sample_rate: int) -> MarkedPieces:
+        """Mark a sound that comes piece by piece, as ``mark`` does the whole."""
+        new, second = self.new_mark(case), self._second
+        keyed = watermark.embed_pieces(
+            sample_rate, payload=new.payload, key=new.secret, epoch=new.epoch
+        )
+        if second is None:
+            return MarkedPieces(keyed)
+
+        def change(waveform: Waveform, _: int) -> Waveform:
+            return second.embed(waveform, sample_rate, payload=new.payload, key=new.secret)
+
+        around = round(_AROUND_SECOND_MARK_SECONDS * sample_rate)
+        return MarkedPieces(Overlapping(change, margin=around), keyed)
 
     def new_mark(self, case: Case) -> NewMark:
         """Draw the mark of an output, once."""
@@ -209,6 +262,37 @@ class Steps:
             out.mkdir(parents=True, exist_ok=True)
             self.publisher.recover(out)
             self._swept.add(out)
+
+    def open_stream(self, case: Case, *, out: Path, file_format: FileFormat) -> None:
+        """Log an output before its first sample leaves; its case knows then that it is heard.
+
+        Args:
+            case: Whose staging folder is owned.
+            out: Output folder, absolute.
+            file_format: "wav", "flac" or "mp3".
+        """
+        mark, judgement = self.new_mark(case), self.decide(case, final=False)
+        held = self.policy.streaming.hold_back_seconds
+        case.stream = StreamFacts(
+            opened=UNLOGGED, hold_back_seconds=held, emitted_seconds=0.0, is_whole=False
+        )
+        path = _destination(case, out, file_format)
+        output = opening_row(
+            case.item,
+            judgement,
+            path=path,
+            payload=mark.payload,
+            key_id=mark.key_id,
+            entry=record.seal(
+                opening(
+                    case.item, judgement, case.stream, payload=mark.payload, version=_version()
+                ),
+                private=(),
+            ),
+        )
+        with timed(case, "publish"):
+            position = self.publisher.open_stream(output, model_row(case.item.facts))
+        case.stream = dataclasses.replace(case.stream, opened=position)
 
     def finish(
         self,
@@ -258,7 +342,7 @@ class Steps:
         self.on_step("read-back")
 
         # 9 Every required check must have passed.
-        path = out / f"safegen-{case.item.record_id}.{file_format}"
+        path = _destination(case, out, file_format)
         finished = Finished(
             path=path,
             sha256=back.sha256,
@@ -288,8 +372,15 @@ class Steps:
 
     # 3 ------------------------------------------------------------------------------
 
-    def listen(self, case: Case, generation: Generation) -> None:
-        """Run every check that listens to the sound as it was made."""
+    def listen(self, case: Case, generation: Generation, *, is_whole: bool = True) -> None:
+        """Run every check that listens to the sound as it was made.
+
+        Args:
+            case: Its case.
+            generation: What was made, or the last part of it.
+            is_whole: If not, the synthetic score waits: a mark is enough for its rule, and
+                of a part it says less.
+        """
         audio = generation.audio
         searching = (self._scan.variants - 1) * VARIANT_SECONDS * audio.seconds
         self.check(
@@ -305,18 +396,17 @@ class Steps:
             limit_seconds=CHECK_SECONDS + SEARCH_SECONDS * (self._scan is Scan.DEEP),
         )
         self.check(case, "memorization", lambda: self._listen_memory(case, generation))
-        self.check(case, "synthetic", lambda: self._listen_synthetic(case, audio))
+        if is_whole:
+            self.check(case, "synthetic", lambda: self._listen_synthetic(case, audio))
 
     def _listen_catalog(self, case: Case, audio: Audio) -> CheckResult:
         case.prints = prints_of(audio)
         matches = self.matcher.match_prints(case.prints, deep=self._scan is Scan.DEEP)
         with self.database.read() as session:
-            case.matches = licensed_matches(
-                session, matches, at=case.item.time, policy=self._policy
-            )
+            case.matches = licensed_matches(session, matches, at=case.item.time, policy=self.policy)
         covered = frozenset(found.match.work_id for found in case.matches if found.license_id)
-        result = policy.judge_matches(self._policy, matches, covered)
-        quoted = frozenset(policy.counted_matches(self._policy, matches))
+        result = policy.judge_matches(self.policy, matches, covered)
+        quoted = frozenset(policy.counted_matches(self.policy, matches))
         return dataclasses.replace(
             result,
             detail=result.detail + _thoroughly(self._scan),
@@ -334,23 +424,23 @@ class Steps:
             return policy.compositions_not_compared(str(error))
         with self.database.read() as session:
             case.compositions = licensed_compositions(
-                session, found, at=case.item.time, policy=self._policy
+                session, found, at=case.item.time, policy=self.policy
             )
         return policy.judge_compositions(
-            self._policy,
+            self.policy,
             [each.match for each in case.compositions],
             licensed=frozenset(each.match.work_id for each in case.compositions if each.terms),
             quoted=frozenset(
-                policy.counted_matches(self._policy, [each.match for each in case.matches])
+                policy.counted_matches(self.policy, [each.match for each in case.matches])
             ),
         )
 
     def _listen_memory(self, case: Case, generation: Generation) -> CheckResult:
         items = memorization.for_model(case.item.facts, models=self._models)
         if items is None:
-            return policy.judge_memorization(self._policy, None)
+            return policy.judge_memorization(self.policy, None)
         case.memorization = memorization.examine(generation, items)
-        return policy.judge_memorization(self._policy, case.memorization)
+        return policy.judge_memorization(self.policy, case.memorization)
 
     def _listen_synthetic(self, case: Case, audio: Audio) -> CheckResult:
         case.synthetic = self._classify(audio)
@@ -361,7 +451,7 @@ class Steps:
         if case.synthetic is None:
             msg = "the sound was not classified"
             raise ValueError(msg)
-        return policy.judge_synthetic(self._policy, case.synthetic, marked=marked)
+        return policy.judge_synthetic(self.policy, case.synthetic, marked=marked)
 
     def refuse_marked(self, case: Case, audio: Audio, *, search: bool) -> None:
         """Fail the watermark check of a sound that carries our mark already."""
@@ -402,15 +492,15 @@ class Steps:
                     back.audio, keys=self.mark_keys, search=False, inflation=self._inflation
                 )
             )
-            return policy.judge_watermark(self._policy, found[0], payload)
+            return policy.judge_watermark(self.policy, found[0], payload)
 
         def content() -> CheckResult:
             case.kept = kept_of(prints_of(back.audio))
-            return policy.judge_readback(self._policy, back.agreement)
+            return policy.judge_readback(self.policy, back.agreement)
 
         def credentials() -> CheckResult:
             manifest = c2pa.read(stage.final, trust_anchors=self._trust_anchors)
-            return policy.judge_c2pa(self._policy, manifest, record_id=case.item.record_id)
+            return policy.judge_c2pa(self.policy, manifest, record_id=case.item.record_id)
 
         self.check(case, "watermark", detect)
         self.check(case, "readback", content)
@@ -427,7 +517,7 @@ class Steps:
 
         def hear() -> CheckResult:
             return policy.judge_second_mark(
-                self._policy,
+                self.policy,
                 second.heard(back.audio.waveform, back.audio.sample_rate),
                 message=message(payload, key),
                 weights_sha256=second.weights_sha256,
@@ -443,9 +533,9 @@ class Steps:
         """Judge what the checks found so far; ``final`` misses those that did not run."""
         checks = tuple(case.checks.values())
         decide = policy.decide if final else policy.decide_early
-        decision = decide(self._policy, checks)
+        decision = decide(self.policy, checks)
         return Judgement(
-            policy=self._policy,
+            policy=self.policy,
             decision=decision,
             checks=checks,
             matches=case.matches,
@@ -505,8 +595,8 @@ class Steps:
             record_id=case.item.record_id,
             title=f"Generated audio {case.item.record_id}",
             model=case.item.facts.name,
-            policy_name=self._policy.name,
-            policy_sha256=self._policy.sha256,
+            policy_name=self.policy.name,
+            policy_sha256=self.policy.sha256,
             watermark_algorithm=WATERMARK_ALGORITHM,
             watermark_payload=payload_hex(payload),
             origin="generated",
@@ -551,6 +641,10 @@ def _row(case: Case, judgement: Judgement, finished: Finished | None, *, state: 
             body(case.item, judgement, finished, version=_version(), stream=case.stream), private=()
         ),
     )
+
+
+def _destination(case: Case, out: Path, file_format: FileFormat) -> Path:
+    return out / f"safegen-{case.item.record_id}.{file_format}"
 
 
 def _thoroughly(scan: Scan) -> str:

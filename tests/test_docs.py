@@ -19,6 +19,7 @@ FIELDS = {
     ("R4, R12", "largest p-value of a match"): "catalog_match.max_p_value",
     ("R4, R12", "least score of a match"): "catalog_match.min_score",
     ("R4", "unlicensed quotation"): "catalog_match.on_fail",
+    ("R11", "seconds of a stream that are held back"): "streaming.hold_back_seconds",
     ("R4", "licensed quotation"): "catalog_match.on_licensed",
     ("R5", "largest agreement with a training item"): "memorization.max_score",
     ("R5", "more than that"): "memorization.on_fail",

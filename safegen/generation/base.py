@@ -200,3 +200,34 @@ def joined(pieces: Sequence[Generation]) -> Generation:
         plan_tokens=first.plan_tokens,
         codes=np.concatenate(codes, axis=1) if codes else first.codes,
     )
+
+
+def pieces_of(
+    generator: Generator, request: Request, *, progress: Callable[[float], None] | None = None
+) -> Iterator[Generation]:
+    """Make one item piece by piece, or in one piece if the generator does not stream."""
+    if isinstance(generator, StreamingGenerator):
+        yield from generator.stream(request, progress=progress)
+    else:
+        yield generator.generate(request, progress=progress)
+
+
+def together(
+    generator: Generator,
+    requests: Sequence[Request],
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> list[Generation]:
+    """Make many items at once, or one after the other if the generator knows no batches."""
+    if not requests:
+        return []
+    if isinstance(generator, BatchGenerator):
+        return generator.generate_batch(requests, progress=progress)
+    report = progress or (lambda _: None)
+
+    def made(number: int, request: Request) -> Generation:
+        return generator.generate(
+            request, progress=lambda share: report((number + share) / len(requests))
+        )
+
+    return [made(number, request) for number, request in enumerate(requests)]

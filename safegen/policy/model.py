@@ -148,6 +148,13 @@ class CatalogRules(_Section):
     on_licensed: Consequence
 
 
+class InputRules(_Section):
+    """R19. What counts as quoted, and which license covers it, say the numbers of R4."""
+
+    on_fail: Consequence
+    on_licensed: Consequence
+
+
 class CompositionRules(_Section):
     """R18. A hint for people, so nothing is worse than ``quarantine``, and no upload flagged."""
 
@@ -194,6 +201,12 @@ class ReadBackRules(_Section):
     on_fail: Consequence
 
 
+class StreamingRules(_Section):
+    """How far a stream that leaves the gate stays behind what was made and compared."""
+
+    hold_back_seconds: Annotated[float, Field(ge=1.5, le=60.0, allow_inf_nan=False)]
+
+
 class ScreeningRules(_Section):
     """R12 to R17, beside R18: what makes an upload flagged or inconclusive."""
 
@@ -225,12 +238,14 @@ class Policy(_Section):
     prompt: PromptRules
     model_license: ModelRules
     catalog_match: CatalogRules
+    input_match: InputRules
     composition: CompositionRules
     memorization: MemorizationRules
     synthetic: SyntheticRules
     watermark: WatermarkRules
     c2pa: C2paRules
     readback: ReadBackRules
+    streaming: StreamingRules
     screening: ScreeningRules
 
     @property
@@ -260,6 +275,7 @@ class Policy(_Section):
             "R8": max(self.c2pa.on_fail, MILDEST_ON_FLOOR),
             "R9": max(self.readback.on_fail, MILDEST_ON_FLOOR),
             "R18": self.composition.on_match,
+            "R19": self.input_match.on_fail,
         }.get(rule)
         return self.defaults.error if action is None else action
 
@@ -294,6 +310,12 @@ class Policy(_Section):
                     f"than not running it ({self.defaults.missing})"
                 )
                 raise ValueError(msg)
+        if self.input_match.on_fail < self.defaults.missing:
+            msg = (
+                f"input_match.on_fail is {self.input_match.on_fail}, milder than not comparing "
+                f"({self.defaults.missing})"
+            )
+            raise ValueError(msg)
         for check, action in self.not_applicable.items():
             if action < Action.LABEL:
                 msg = f"not_applicable.{check} is {action}; it must be label or worse"
