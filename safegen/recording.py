@@ -505,6 +505,8 @@ def model_json(facts: ModelFacts) -> dict[str, str]:
         "license": facts.license,
         "weights_sha256": facts.weights_sha256,
         "training_manifest_sha256": facts.training_manifest_sha256,
+        # Records of models whose license asks for no consent have none.
+        **({"license_accepted": facts.license_accepted} if facts.license_accepted else {}),
         # Records of all others, and of earlier versions, name no package.
         **({"package": facts.package} if facts.package else {}),
     }

@@ -294,7 +294,8 @@ def _differences(
         now |= {name: str(value) for name, value in build.to_json().items()}
     then["seconds"], now["seconds"] = f"{entry['request']['seconds']:g}", f"{audio.seconds:g}"
     first = ("name", "weights_sha256", "version", "seconds")
-    names = [*first, *(name for name in now if name not in first)]
+    # The day of a consent changes no sample.
+    names = [*first, *(name for name in now if name not in (*first, "license_accepted"))]
     return tuple(
         Difference(name=name, then=str(then.get(name, "")), now=str(now[name]))
         for name in names

@@ -53,7 +53,8 @@ class Earlier:
     def has(self, request: Request, facts: ModelFacts) -> bool:
         """Tell whether this very request to this very model was released before."""
         return any(
-            found["model"] == model_json(facts) and not self._differs(found, request)
+            _made_by(found["model"]) == _made_by(model_json(facts))
+            and not self._differs(found, request)
             for found in self._records[str(request.seed)]
         )
 
@@ -62,3 +63,8 @@ class Earlier:
             return self._salt(found["record_id"], name)
 
         return bool(differing(found["request"], request, salt=salt))
+
+
+def _made_by(model: Mapping[str, str]) -> dict[str, str]:
+    """Leave out of a record's model what changes no sample: when its license was accepted."""
+    return {name: value for name, value in model.items() if name != "license_accepted"}

@@ -602,6 +602,8 @@ class Steps:
             origin="generated",
             software_version=_version(),
             quotations=_quotations(case),
+            license=case.item.facts.license,
+            license_accepted=case.item.facts.license_accepted,
         )
 
     def _result(

@@ -149,6 +149,9 @@ class Verification:
                 "attributions": list(self.manifest.attributions)
                 if self.manifest.state == "trusted"
                 else [],
+                "model_license": self.manifest.model_license
+                if self.manifest.state == "trusted"
+                else "",
             },
             "record": {"id": self.record_id, "decision": self.decision},
             "content": {"bit_error_rate": self.bit_error_rate},

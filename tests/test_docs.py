@@ -15,6 +15,7 @@ FIELDS = {
     ("R1", "a registered name"): "prompt.named_artist",
     ("R2", "a request for a voice"): "prompt.voice_clone",
     ("R3", "license on the list"): "model_license.on_fail",
+    ("R3", "license accepted by the operator"): "model_license.on_accepted",
     ("R4, R12", "least quoted seconds"): "catalog_match.min_match_seconds",
     ("R4, R12", "largest p-value of a match"): "catalog_match.max_p_value",
     ("R4, R12", "least score of a match"): "catalog_match.min_score",

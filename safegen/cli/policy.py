@@ -171,6 +171,8 @@ def _consequence(policy: "Policy", rule: str) -> str:
     limits += f"score >= {catalog.min_score:g})"
     agreement = policy.memorization.max_score
     texts = {
+        "R3": f"on the list of denied licenses: {policy.model_license.on_fail}; accepted by "
+        f"the operator: {policy.model_license.on_accepted}",
         "R4": f"{limits} without a license: {catalog.on_fail}; with one: {catalog.on_licensed}",
         "R5": f"agreement above {agreement:g}: {policy.memorization.on_fail}",
         "R6": f"no synthetic verdict, or probability below {policy.synthetic.min_probability:g}"

@@ -102,6 +102,8 @@ def _reasons(policy: Policy, result: CheckResult) -> Iterator[Reason]:
             )
     else:
         action = policy.synthetic.on_mark_only if result.name == "synthetic" else Action.LABEL
+        if result.name == "model_license":
+            action = policy.model_license.on_accepted
         if result.name == "catalog_match":
             action = policy.catalog_match.on_licensed
         for obligation in result.obligations:

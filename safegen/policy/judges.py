@@ -33,6 +33,10 @@ class ModelFacts(Protocol):
     def weights_sha256(self) -> str:
         """Hex, empty for a generator whose weights are not ours to see."""
 
+    @property
+    def license_accepted(self) -> str:
+        """Day on which the operator accepted the license, "" if none was accepted."""
+
 
 class MemorizationFinding(Protocol):
     """What is judged about memorization."""
@@ -178,9 +182,13 @@ def judge_prompt(
 
 
 def judge_model(policy: Policy, facts: ModelFacts) -> CheckResult:
-    """Apply R3: the license must be known for weights we hold, and must not be on the list."""
-    told = facts.license.strip()
-    evidence = {"model": facts.name, "license": told}
+    """Apply R3: the license must be known for weights we hold, and must not be on the list.
+
+    A license that the operator accepted passes, and binds whoever passes the output on; what
+    follows is ``on_accepted``.
+    """
+    told, day = facts.license.strip(), facts.license_accepted
+    evidence = {"model": facts.name, "license": told, **({"accepted": day} if day else {})}
     if told.lower() in UNTOLD_LICENSES:
         foreign = not facts.weights_sha256
         return CheckResult(
@@ -192,6 +200,14 @@ def judge_model(policy: Policy, facts: ModelFacts) -> CheckResult:
         )
     # An expression such as "CC0-1.0 AND CC-BY-NC-4.0" denies what one of its parts denies.
     parts = (told, *told.replace("(", " ").replace(")", " ").split())
+    if day:
+        return CheckResult(
+            name="model_license",
+            outcome=Outcome.PASS,
+            detail=f"{facts.name} is under {told}, accepted on {day}",
+            evidence=evidence,
+            obligations=(f"made by a model under {told}, which binds whoever passes this on",),
+        )
     for pattern in policy.model_license.denied_licenses:
         if any(fnmatchcase(part.lower(), pattern.lower()) for part in parts):
             return CheckResult(

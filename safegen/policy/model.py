@@ -126,10 +126,15 @@ class PromptRules(_Section):
 
 
 class ModelRules(_Section):
-    """R3. Patterns are matched without case against the license text; ``*`` is anything."""
+    """R3. Patterns are matched without case against the license text; ``*`` is anything.
+
+    ``on_accepted`` is what follows, instead of ``on_fail``, where the operator accepted a
+    license that binds whoever passes an output on.
+    """
 
     denied_licenses: Annotated[tuple[Pattern, ...], Field(strict=False)]
     on_fail: Consequence
+    on_accepted: Consequence
 
 
 class CatalogRules(_Section):

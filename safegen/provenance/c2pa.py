@@ -100,6 +100,8 @@ class ClaimFacts:
             was handed in and whose origin is not known.
         software_version: Of safegen.
         quotations: Works whose licenses oblige whoever passes the file on.
+        license: Of the model, "" if it is not told.
+        license_accepted: Day on which the operator accepted it, "" if it asks for no consent.
     """
 
     record_id: str
@@ -112,6 +114,8 @@ class ClaimFacts:
     origin: Origin
     software_version: str
     quotations: tuple[Quotation, ...] = ()
+    license: str = ""
+    license_accepted: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +135,7 @@ class C2paFinding:
         generator: Software that made the claim.
         source_type: Digital source type of the first action, "" if it has none.
         attributions: Lines that a manifest of ours says are owed; likewise.
+        model_license: Of the model, if whoever passes the file on is bound by it; likewise.
     """
 
     state: C2paState
@@ -142,6 +147,7 @@ class C2paFinding:
     generator: str
     source_type: str
     attributions: tuple[str, ...] = ()
+    model_license: str = ""
 
 
 def sign(
@@ -302,7 +308,7 @@ def _manifest(claim: ClaimFacts, file_format: FileFormat, parent: Path | None) -
         actions = [
             {"action": "c2pa.created", "digitalSourceType": COMPOSITE, "softwareAgent": agent}
         ]
-    release = {
+    release: dict[str, Any] = {
         "record_id": claim.record_id,
         "policy": {"name": claim.policy_name, "sha256": claim.policy_sha256},
         "watermark": {
@@ -310,6 +316,12 @@ def _manifest(claim: ClaimFacts, file_format: FileFormat, parent: Path | None) -
             "payload": claim.watermark_payload,
         },
     }
+    if claim.license_accepted:
+        release["model"] = {
+            "name": claim.model,
+            "license": claim.license,
+            "license_accepted": claim.license_accepted,
+        }
     assertions: list[dict[str, Any]] = [
         {"label": "c2pa.actions", "data": {"actions": actions}},
         {"label": RELEASE_LABEL, "data": release},
@@ -378,6 +390,7 @@ def _finding(state: str, found: Mapping[str, Any]) -> C2paFinding:
         generator=" ".join(str(info[0].get(k, "")) for k in ("name", "version")).strip(),
         source_type=_source_type(data),
         attributions=_attributions(data.get(QUOTATIONS_LABEL)),
+        model_license=str(_object(release.get("model")).get("license", "")),
     )
 
 

@@ -49,6 +49,7 @@ class Facts:
     name: str = "model"
     license: str = "Apache-2.0"
     weights_sha256: str = "ab"
+    license_accepted: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -417,6 +418,29 @@ def test_the_license_of_the_model_decides(license_: str, weights: str, outcome: 
     found = judge_model(STRICT, Facts(license=license_, weights_sha256=weights))
 
     assert found.outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("name", "action"), [("strict", Action.LABEL), ("standard", Action.LABEL), ("permissive", None)]
+)
+def test_an_accepted_license_is_a_label_that_binds_whoever_passes_the_sound_on(
+    name: str, action: Action | None
+) -> None:
+    policy = load(name)
+    facts = Facts(license="CC-BY-NC-4.0", license_accepted="2026-11-22")
+    found = judge_model(policy, facts)
+    decision = decide_early(policy, [found])
+
+    assert found.outcome is Outcome.PASS
+    assert decision.action is (action or Action.RELEASE)
+    assert all("CC-BY-NC-4.0, which binds" in sentence for sentence in decision.obligations)
+    assert bool(decision.obligations) is (action is not None)
+
+
+def test_no_acceptance_covers_a_license_that_nobody_told() -> None:
+    found = judge_model(STRICT, Facts(license="unknown", license_accepted="2026-11-22"))
+
+    assert found.outcome is Outcome.FAIL
 
 
 # R4

@@ -82,6 +82,17 @@ def signed(
     return sign(keys, source, folder / f"signed.{request.param}")
 
 
+def test_a_license_that_was_accepted_is_read_back_from_the_file(
+    keys: KeyStore, tmp_path: Path
+) -> None:
+    claim = replace(CLAIM, license="CC-BY-NC-4.0", license_accepted="2026-11-22")
+    path = sign(keys, write(tmp_path / "a.wav", "wav"), tmp_path / "b.wav", claim=claim)
+    found = c2pa.read(path, trust_anchors=keys.trust_anchors())
+
+    assert (found.state, found.model_license) == ("trusted", "CC-BY-NC-4.0")
+    assert b"2026-11-22" in path.read_bytes()
+
+
 def test_a_signed_file_is_trusted_and_says_what_it_is(signed: Path, keys: KeyStore) -> None:
     finding = c2pa.read(signed, trust_anchors=keys.trust_anchors())
 
