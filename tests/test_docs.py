@@ -50,6 +50,8 @@ FIELDS = {
     ("R18", "largest p-value of a hint"): "composition.max_p_value",
     ("R18", "a hint in an output"): "composition.on_match",
     ("R18", "a hint in an upload"): "composition.on_upload",
+    ("R19", "unlicensed work as input"): "input_match.on_fail",
+    ("R19", "licensed work as input"): "input_match.on_licensed",
 }
 UNLISTED = {
     *("schema", "name", "version", "description", "model_license.denied_licenses"),

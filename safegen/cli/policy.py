@@ -195,6 +195,8 @@ def _consequence(policy: "Policy", rule: str) -> str:
         "R17": "undecodable",
         "R18": f"p <= {policy.composition.max_p_value:g} without a license: "
         f"{policy.composition.on_match}; upload: {policy.composition.on_upload}",
+        "R19": f"as R4, in a sound that is given to a model, without a license: "
+        f"{policy.input_match.on_fail}; with one: {policy.input_match.on_licensed}",
     }
     return texts.get(rule) or f"not satisfied: {policy.on_fail(rule)}"
 

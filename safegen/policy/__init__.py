@@ -5,6 +5,7 @@
 
 from safegen.policy.decide import Decision, Reason, decide, decide_early
 from safegen.policy.files import SHIPPED, available, load, parse, text_of
+from safegen.policy.inputs import judge_inputs
 from safegen.policy.judges import (
     compositions_not_compared,
     counted_matches,
@@ -28,6 +29,8 @@ from safegen.policy.rules import (
     CHECK_NAMES,
     COMPOSITION,
     FLOOR,
+    INPUT_COMPOSITION,
+    INPUT_MATCH,
     LOGGED,
     RULES,
     RULES_BY_ID,
@@ -49,6 +52,8 @@ __all__ = [
     "CHECK_NAMES",
     "COMPOSITION",
     "FLOOR",
+    "INPUT_COMPOSITION",
+    "INPUT_MATCH",
     "LOGGED",
     "RULES",
     "RULES_BY_ID",
@@ -74,6 +79,7 @@ __all__ = [
     "hinted_works",
     "judge_c2pa",
     "judge_compositions",
+    "judge_inputs",
     "judge_matches",
     "judge_memorization",
     "judge_model",

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from safegen.policy.model import MILDEST_ON_FLOOR, Action, CheckResult, Outcome, Policy
 from safegen.policy.rules import (
-    COMPOSITION,
     FLOOR,
+    HINTS,
     INCOMPLETE,
+    INPUT_MATCH,
     RULES_BY_ID,
     SECOND_MARK,
     rules_of,
@@ -106,6 +107,8 @@ def _reasons(policy: Policy, result: CheckResult) -> Iterator[Reason]:
             action = policy.model_license.on_accepted
         if result.name == "catalog_match":
             action = policy.catalog_match.on_licensed
+        elif result.name == INPUT_MATCH:
+            action = policy.input_match.on_licensed
         for obligation in result.obligations:
             yield Reason(rule=rules[0], check=result.name, action=action, problem=obligation)
         # No policy can waive what a rights-holder's license demands.
@@ -131,12 +134,12 @@ def _trouble(policy: Policy, result: CheckResult, rules: tuple[str, ...]) -> Rea
         action = defaults.timeout
     elif result.outcome is Outcome.SKIPPED:
         action = defaults.missing
-    elif result.outcome is Outcome.NOT_APPLICABLE and result.name != COMPOSITION:
+    elif result.outcome is Outcome.NOT_APPLICABLE and result.name not in HINTS:
         named = {str(check): on for check, on in policy.not_applicable.items()}
         action = named.get(result.name, defaults.missing)
     if action is None:
         return None
-    if result.name == COMPOSITION:
+    if result.name in HINTS:
         action = min(action, policy.composition.on_match)
     return Reason(
         rule=INCOMPLETE,

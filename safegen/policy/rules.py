@@ -46,11 +46,12 @@ RULES: Final = tuple(
             ("upload_ears", "Upload: every ear gave an answer"),
             ("upload_decode", "Upload: the file can be decoded"),
             ("composition", "A hint: the composition of a cataloged work, played by others"),
+            ("input_match", "No unlicensed work as input"),
         ),
         start=1,
     )
 )
-"""In the order of POLICY.md. R1 to R11 judge releases, R12 to R17 uploads, R18 both."""
+"""In the order of POLICY.md. R1 to R11 and R19 judge releases, R12 to R17 uploads, R18 both."""
 
 RULES_BY_ID: Final = {rule.id: rule for rule in RULES}
 CHECK_NAMES: Final = (
@@ -74,6 +75,14 @@ COMPOSITION: Final = "composition"
 """The check that only gives hints: it never blocks, and no answer of it has no consequence
 beyond that of a hint."""
 
+INPUT_MATCH: Final = "input_match"
+"""The check of the sounds that are given to a generator; absent where none is given."""
+
+INPUT_COMPOSITION: Final = "input_composition"
+"""The check of a given melody that only gives hints; the rule of compositions judges it."""
+
+HINTS: Final = frozenset({COMPOSITION, INPUT_COMPOSITION})
+
 INCOMPLETE: Final = "R10"
 """The rule that answers for checks that are missing, broken, late or unknown."""
 
@@ -83,5 +92,5 @@ LOGGED: Final = "R11"
 
 def rules_of(check: str) -> tuple[str, ...]:
     """Name the rules that judge one check; empty for a check nobody knows."""
-    judged = "watermark" if check == SECOND_MARK else check
+    judged = {SECOND_MARK: "watermark", INPUT_COMPOSITION: COMPOSITION}.get(check, check)
     return tuple(rule.id for rule in RULES if judged and rule.check == judged)

@@ -18,6 +18,8 @@ from safegen.errors import InputError
 from safegen.policy import (
     CHECK_NAMES,
     FLOOR,
+    INPUT_COMPOSITION,
+    INPUT_MATCH,
     SHIPPED,
     Action,
     CheckResult,
@@ -26,6 +28,7 @@ from safegen.policy import (
     decide,
     decide_early,
     judge_c2pa,
+    judge_inputs,
     judge_matches,
     judge_memorization,
     judge_model,
@@ -114,7 +117,7 @@ def text(values: dict[str, Any]) -> str:
 
 results = st.builds(
     CheckResult,
-    name=st.sampled_from([*CHECK_NAMES, "unheard_of"]),
+    name=st.sampled_from([*CHECK_NAMES, INPUT_MATCH, INPUT_COMPOSITION, "unheard_of"]),
     outcome=st.sampled_from(list(Outcome)),
     score=st.none() | st.floats(),
     threshold=st.none() | st.floats(),
@@ -267,6 +270,7 @@ def test_the_hash_changes_with_every_value(path: tuple[str, ...]) -> None:
     # In permissive, because in strict many values can only be what they are.
     values = raw("permissive")
     values["defaults"] = {"error": "review", "timeout": "review", "missing": "label"}
+    values["input_match"] = {"on_fail": "review", "on_licensed": "release"}
     before = Policy.model_validate(values).sha256
     inner = values
     for key in path[:-1]:
@@ -628,3 +632,114 @@ def test_the_manifest_must_be_trusted_and_name_the_record(
 )
 def test_the_file_must_hold_what_was_judged(agreement: float, outcome: Outcome) -> None:
     assert judge_readback(STRICT, agreement).outcome is outcome
+
+
+# R19
+
+
+def inputs(
+    policy: Policy = STRICT,
+    *,
+    heard: dict[str, list[Match]] | None = None,
+    licensed: tuple[str, ...] = (),
+    unheard: dict[str, float] | None = None,
+) -> CheckResult:
+    return judge_inputs(policy, heard or {}, licensed=licensed, unheard=unheard or {})
+
+
+INPUTS: dict[str, tuple[CheckResult, Outcome, str]] = {
+    "nothing is quoted": (inputs(heard={"melody": []}), Outcome.PASS, "no input quotes a work"),
+    "a work is quoted": (
+        inputs(heard={"melody": [], "continue_from": [quote(0, 6)]}),
+        Outcome.FAIL,
+        "the continue from: 6.0 s quote work w without a license in force, limit 3 s",
+    ),
+    "under a license": (
+        inputs(heard={"source": [quote(0, 6)]}, licensed=("w",)),
+        Outcome.PASS,
+        "made from 1 licensed works",
+    ),
+    "too short to quote": (
+        inputs(unheard={"melody": 2.0}),
+        Outcome.PASS,
+        "no input quotes a work; 2.00 s could not be compared and cannot quote 3 s",
+    ),
+    "too short to compare": (inputs(unheard={"melody": 3.0}), Outcome.ERROR, "3.00 s are too"),
+    "both": (
+        inputs(heard={"source": [quote(0, 6)]}, unheard={"melody": 4.0}),
+        Outcome.FAIL,
+        "; the melody: 4.00 s are too short",
+    ),
+}
+
+
+@pytest.mark.parametrize(("result", "outcome", "says"), INPUTS.values(), ids=INPUTS)
+def test_inputs_are_judged_by_the_numbers_of_quotations(
+    result: CheckResult, outcome: Outcome, says: str
+) -> None:
+    assert result.outcome is outcome
+    assert says in result.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "failed", "licensed", "unknown"),
+    [
+        ("strict", "block", "label", "block"),
+        ("standard", "block", "label", "release"),
+        ("permissive", "label", "release", "release"),
+    ],
+)
+def test_the_policies_say_what_follows_for_an_input(
+    name: str, failed: str, licensed: str, unknown: str
+) -> None:
+    policy = load(name)
+    long = [quote(0, 20)]
+    found = [
+        inputs(policy, heard={"melody": long}),
+        inputs(policy, heard={"melody": long}, licensed=("w",)),
+        inputs(policy, unheard={"melody": 4.5}),
+    ]
+
+    actions = [str(decide(policy, [*passed(), each]).action) for each in found]
+    assert actions == [failed, licensed, unknown]
+    assert decide(policy, [found[0]]).reasons[0].rule in ("R10", "R19")
+
+
+def test_what_is_unknown_of_one_input_is_not_hidden_by_a_milder_failure_of_another() -> None:
+    mild = parse(
+        text(
+            raw()
+            | {
+                "input_match": {"on_fail": "quarantine", "on_licensed": "label"},
+                "defaults": {"error": "block", "missing": "quarantine", "timeout": "block"},
+                "required": [],
+            }
+        ),
+        source="mine",
+    )
+    found = inputs(mild, heard={"source": [quote(0, 6)]}, unheard={"melody": 4.0})
+
+    assert decide(mild, [found]).action is Action.BLOCK
+
+
+def test_failing_as_input_cannot_be_milder_than_not_being_compared() -> None:
+    with pytest.raises(InputError, match=r"input_match.on_fail is label, milder"):
+        parse(
+            text(raw() | {"input_match": {"on_fail": "label", "on_licensed": "label"}}), source="m"
+        )
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_a_hint_at_a_given_melody_weighs_no_more_than_a_hint(outcome: Outcome) -> None:
+    found = CheckResult(name=INPUT_COMPOSITION, outcome=outcome)
+
+    for policy in POLICIES:
+        worst = max(
+            (
+                each.action
+                for each in decide(policy, [found]).reasons
+                if each.check == INPUT_COMPOSITION
+            ),
+            default=Action.RELEASE,
+        )
+        assert worst <= policy.composition.on_match
