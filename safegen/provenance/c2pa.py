@@ -12,6 +12,7 @@ library afterwards, and they cost less than a millisecond.
 """
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from safegen.provenance.keys import ManifestKey
 
 C2paState = Literal["trusted", "valid", "invalid", "absent", "unreadable"]
 Origin = Literal["generated", "foreign"]
+Relationship = Literal["parentOf", "inputTo"]
 
 RELEASE_LABEL: Final = "org.safegen.release"
 QUOTATIONS_LABEL: Final = "org.safegen.quotations"
@@ -38,7 +40,7 @@ _MIME: Final[Mapping[FileFormat, str]] = {
     "flac": "audio/flac",
     "mp3": "audio/mpeg",
 }
-_PARENT_MIME: Final[Mapping[str, str]] = {
+_INGREDIENT_MIME: Final[Mapping[str, str]] = {
     ".wav": "audio/wav",
     ".flac": "audio/flac",
     ".mp3": "audio/mpeg",
@@ -53,7 +55,6 @@ _ATTESTED: Final = (
     QUOTATIONS_LABEL,
 )
 _UNTRUSTED: Final = "signingCredential.untrusted"
-_PARENT: Final = "input"
 _MEMORY_THRESHOLD_MIB: Final = 8
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,43 @@ class Quotation:
     terms_sha256: str
     obligations: tuple[str, ...]
     attribution: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingredient:
+    """A sound that an output was made from.
+
+    Attributes:
+        name: What it was, "melody"; shown as its title, because a file's name may be private.
+        relationship: "parentOf" if the output holds the sound or a version of it, at most
+            one; "inputTo" if a model was only guided by it.
+        path: The file, whose own manifest is carried along if it has one; None if the sound
+            was not a file.
+    """
+
+    name: str
+    relationship: Relationship
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngredientFinding:
+    """What a manifest says about a sound that the file was made from.
+
+    Attributes:
+        name: Its title.
+        relationship: "parentOf", "inputTo" or "componentOf".
+        record_id: The record that the sound's own manifest names, "" without one; no more
+            than a claim unless ``is_valid`` and it is ours.
+        has_manifest: Whether the sound had a manifest of its own.
+        is_valid: Whether that manifest held when the file was signed.
+    """
+
+    name: str
+    relationship: str
+    record_id: str
+    has_manifest: bool
+    is_valid: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +174,7 @@ class C2paFinding:
         source_type: Digital source type of the first action, "" if it has none.
         attributions: Lines that a manifest of ours says are owed; likewise.
         model_license: Of the model, if whoever passes the file on is bound by it; likewise.
+        ingredients: Sounds that the file says it was made from.
     """
 
     state: C2paState
@@ -148,6 +187,7 @@ class C2paFinding:
     source_type: str
     attributions: tuple[str, ...] = ()
     model_license: str = ""
+    ingredients: tuple[IngredientFinding, ...] = ()
 
 
 def sign(
@@ -158,7 +198,7 @@ def sign(
     claim: ClaimFacts,
     key: ManifestKey,
     trust_anchors: str,
-    parent: Path | None = None,
+    ingredients: Sequence[Ingredient] = (),
     timestamp_url: str | None = None,
 ) -> None:
     """Write a copy of ``source`` that carries a signed manifest.
@@ -174,17 +214,18 @@ def sign(
         claim: What to say.
         key: Signs.
         trust_anchors: PEM; the result is checked against them before it is kept.
-        parent: The file that was handed in, for origin "foreign"; its own manifest,
-            if it has one, is carried along.
+        ingredients: What the sound was made from.
         timestamp_url: An RFC 3161 authority. Without one, the signature is valid for
             as long as its certificate. It is the only address that is contacted.
 
     Raises:
+        ValueError: If more than one ingredient is a parent.
         SafegenError: If the file cannot be signed.
         IntegrityError: If the signed file does not read back as trusted.
     """
     import c2pa
 
+    manifest = _manifest(claim, file_format, ingredients)
     settings = _settings(trust_anchors, allowed_host=timestamp_url)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
@@ -199,11 +240,11 @@ def sign(
             signer = c2pa.Signer.from_info(info)
             with (
                 c2pa.Context.from_dict(settings, signer=signer) as context,
-                c2pa.Builder(_manifest(claim, file_format, parent), context=context) as builder,
+                c2pa.Builder(manifest, context=context) as builder,
                 source.open("rb") as plain,
             ):
-                if parent is not None:
-                    _add_parent(builder, parent)
+                for each in ingredients:
+                    _add_ingredient(builder, each)
                 builder.sign(_MIME[file_format], plain, target)
         finding = read(destination, trust_anchors=trust_anchors)
         if finding.state != "trusted" or finding.record_id != claim.record_id:
@@ -292,22 +333,29 @@ def _settings(trust_anchors: str, *, allowed_host: str | None) -> dict[str, Any]
     }
 
 
-def _manifest(claim: ClaimFacts, file_format: FileFormat, parent: Path | None) -> dict[str, Any]:
-    """Lay out the claim; a created or opened action must come first."""
-    agent = {"name": claim.model}
-    if claim.origin == "generated":
-        actions: list[dict[str, Any]] = [
-            {"action": "c2pa.created", "digitalSourceType": GENERATED, "softwareAgent": agent}
-        ]
-    elif parent is not None:
-        actions = [
-            {"action": "c2pa.opened", "parameters": {"ingredientIds": [_PARENT]}},
-            {"action": "c2pa.edited", "digitalSourceType": COMPOSITE, "softwareAgent": agent},
-        ]
-    else:
-        actions = [
-            {"action": "c2pa.created", "digitalSourceType": COMPOSITE, "softwareAgent": agent}
-        ]
+def _manifest(
+    claim: ClaimFacts, file_format: FileFormat, ingredients: Sequence[Ingredient]
+) -> dict[str, Any]:
+    """Lay out the claim; a created or opened action must come first.
+
+    What holds a given sound was opened and edited, which the parent's action says; what was
+    only guided by one was created, and names its inputs.
+    """
+    parents = [each.name for each in ingredients if each.relationship == "parentOf"]
+    inputs = [each.name for each in ingredients if each.relationship == "inputTo"]
+    if len(parents) > 1:
+        msg = f"{len(parents)} parents, a file has one at most: {', '.join(parents)}"
+        raise ValueError(msg)
+    made: dict[str, Any] = {
+        "action": "c2pa.edited" if parents else "c2pa.created",
+        "digitalSourceType": COMPOSITE if parents or claim.origin == "foreign" else GENERATED,
+        "softwareAgent": {"name": claim.model},
+    }
+    if inputs:
+        made["parameters"] = {"ingredientIds": inputs}
+    actions = [made]
+    if parents:
+        actions.insert(0, {"action": "c2pa.opened", "parameters": {"ingredientIds": parents}})
     release: dict[str, Any] = {
         "record_id": claim.record_id,
         "policy": {"name": claim.policy_name, "sha256": claim.policy_sha256},
@@ -350,24 +398,20 @@ def _quotation(each: Quotation) -> dict[str, Any]:
     }
 
 
-def _add_parent(builder: Any, parent: Path) -> None:
-    """Name the file that was handed in, with the manifest that it may carry."""
-    import c2pa
-
+def _add_ingredient(builder: Any, each: Ingredient) -> None:
+    """Name a sound that was handed in, with the manifest that its file may carry."""
     facts = {
-        "title": "input",
-        "relationship": "parentOf",
-        "label": _PARENT,
-        "instance_id": _PARENT,
+        "title": each.name,
+        "relationship": each.relationship,
+        "label": each.name,
+        "instance_id": each.name,
     }
-    mime = _PARENT_MIME.get(parent.suffix.lower(), "")
-    with parent.open("rb") as file:
-        try:
-            builder.add_ingredient(json.dumps(facts), mime or "application/octet-stream", file)
-        except c2pa.C2paError.NotSupported as error:
-            raise SafegenError(
-                f"{parent.name}: a manifest cannot name this kind of file as its origin"
-            ) from error
+    if each.path is None:
+        builder.add_ingredient(json.dumps(facts), "application/octet-stream", io.BytesIO())
+        return
+    mime = _INGREDIENT_MIME.get(each.path.suffix.lower(), "application/octet-stream")
+    with each.path.open("rb") as file:
+        builder.add_ingredient(json.dumps(facts), mime, file)
 
 
 def _finding(state: str, found: Mapping[str, Any]) -> C2paFinding:
@@ -391,6 +435,7 @@ def _finding(state: str, found: Mapping[str, Any]) -> C2paFinding:
         source_type=_source_type(data),
         attributions=_attributions(data.get(QUOTATIONS_LABEL)),
         model_license=str(_object(release.get("model")).get("license", "")),
+        ingredients=_ingredients(manifest, found.get("manifests", {})),
     )
 
 
@@ -411,6 +456,29 @@ def _source_type(data: Mapping[str, object]) -> str:
             if kind := _object(action).get("digitalSourceType"):
                 return str(kind)
     return ""
+
+
+def _ingredients(
+    manifest: Mapping[str, Any], manifests: Mapping[str, Any]
+) -> tuple[IngredientFinding, ...]:
+    """Read what the file was made from, with the validation that was noted when it was signed."""
+    found = []
+    for each in manifest.get("ingredients") or []:
+        label = each.get("active_manifest") or ""
+        own = _object(manifests.get(label))
+        data = {item.get("label", ""): item.get("data") for item in own.get("assertions", [])}
+        noted = _object(_object(each.get("validation_results")).get("activeManifest"))
+        failures = set(_codes(noted)) - {_UNTRUSTED}
+        found.append(
+            IngredientFinding(
+                name=str(each.get("title", "")),
+                relationship=str(each.get("relationship", "")),
+                record_id=str(_object(data.get(RELEASE_LABEL)).get("record_id", "")),
+                has_manifest=bool(label),
+                is_valid=bool(label) and not failures,
+            )
+        )
+    return tuple(found)
 
 
 def _attributions(data: object) -> tuple[str, ...]:

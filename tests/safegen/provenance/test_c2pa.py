@@ -18,7 +18,7 @@ import pytest
 from safegen.audio import Audio, FileFormat, encode, load
 from safegen.errors import IntegrityError, SafegenError
 from safegen.provenance import c2pa
-from safegen.provenance.c2pa import ClaimFacts
+from safegen.provenance.c2pa import ClaimFacts, Ingredient
 from safegen.provenance.keys import KeyStore
 
 FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
@@ -49,7 +49,7 @@ def write(path: Path, file_format: FileFormat, *, seed: int = 1) -> Path:
 
 
 def sign(keys: KeyStore, source: Path, destination: Path, **changes: object) -> Path:
-    options: dict[str, object] = {"claim": CLAIM, "parent": None, "timestamp_url": None}
+    options: dict[str, object] = {"claim": CLAIM, "ingredients": (), "timestamp_url": None}
     options |= changes
     c2pa.sign(
         source,
@@ -60,6 +60,11 @@ def sign(keys: KeyStore, source: Path, destination: Path, **changes: object) -> 
         **options,  # type: ignore[arg-type]
     )
     return destination
+
+
+def made_from(path: Path | None, name: str = "source") -> tuple[Ingredient, ...]:
+    kind = "inputTo" if name == "melody" else "parentOf"
+    return (Ingredient(name=name, relationship=kind, path=path),)  # type: ignore[arg-type]
 
 
 def state(path: Path, keys: KeyStore) -> str:
@@ -365,7 +370,9 @@ def test_a_wrapped_file_names_its_input_and_keeps_its_manifest(
     source = write(tmp_path / f"a.{file_format}", file_format)
     parent = sign(keys, source, tmp_path / f"parent.{file_format}")
     claim = replace(CLAIM, origin="foreign", record_id="01980000-0000-7000-8000-000000000002")
-    wrapped = sign(keys, source, tmp_path / f"out.{file_format}", claim=claim, parent=parent)
+    wrapped = sign(
+        keys, source, tmp_path / f"out.{file_format}", claim=claim, ingredients=made_from(parent)
+    )
     finding = c2pa.read(wrapped, trust_anchors=keys.trust_anchors())
 
     assert finding.state == "trusted"
@@ -393,9 +400,67 @@ def test_what_is_wrong_with_the_input_is_not_wrong_with_ours(
         parent = Path(__file__).parents[2] / "assets" / "tabla.ogg"
     claim = replace(CLAIM, origin="foreign")
 
-    assert state(sign(keys, source, tmp_path / "o.wav", claim=claim, parent=parent), keys) == (
-        "trusted"
+    out = sign(keys, source, tmp_path / "o.wav", claim=claim, ingredients=made_from(parent))
+
+    found = c2pa.read(out, trust_anchors=keys.trust_anchors())
+    assert found.state == "trusted"
+    (ingredient,) = found.ingredients
+    assert (ingredient.name, ingredient.relationship) == ("source", "parentOf")
+    assert ingredient.has_manifest is (damage in ("stranger", "flipped"))
+    assert ingredient.is_valid is (damage == "stranger")
+
+
+def test_what_was_guided_by_a_sound_was_created_and_names_it(
+    keys: KeyStore, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "a.wav", "wav")
+    melody = sign(keys, source, tmp_path / "melody.wav")
+    claim = replace(CLAIM, record_id="01980000-0000-7000-8000-000000000002")
+    out = sign(
+        keys, source, tmp_path / "o.wav", claim=claim, ingredients=made_from(melody, "melody")
     )
+
+    found = c2pa.read(out, trust_anchors=keys.trust_anchors())
+    assert (found.state, found.source_type) == ("trusted", c2pa.GENERATED)
+    assert found.ingredients == (
+        c2pa.IngredientFinding(
+            name="melody",
+            relationship="inputTo",
+            record_id=CLAIM.record_id,
+            has_manifest=True,
+            is_valid=True,
+        ),
+    )
+
+
+@pytest.mark.parametrize("has_parent", [True, False])
+def test_sounds_that_were_no_files_are_named_without_a_manifest(
+    has_parent: bool, keys: KeyStore, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "a.wav", "wav")
+    made = (*made_from(None, "melody"), *(made_from(None) if has_parent else ()))
+    out = sign(keys, source, tmp_path / "o.wav", ingredients=made)
+
+    found = c2pa.read(out, trust_anchors=keys.trust_anchors())
+    assert found.state == "trusted"
+    assert found.source_type == (c2pa.COMPOSITE if has_parent else c2pa.GENERATED)
+    names = {each.name: (each.relationship, each.has_manifest) for each in found.ingredients}
+    assert names["melody"] == ("inputTo", False)
+    assert ("source" in names) is has_parent
+
+
+def test_a_file_has_one_parent_at_most(keys: KeyStore, tmp_path: Path) -> None:
+    source = write(tmp_path / "a.wav", "wav")
+
+    with pytest.raises(ValueError, match="2 parents"):
+        sign(
+            keys,
+            source,
+            tmp_path / "o.wav",
+            ingredients=(*made_from(source), *made_from(source, "continue_from")),
+        )
+
+    assert not (tmp_path / "o.wav").exists()
 
 
 def test_an_unknown_origin_without_input_is_a_composite(keys: KeyStore, tmp_path: Path) -> None:
