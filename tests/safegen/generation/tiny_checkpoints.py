@@ -96,6 +96,8 @@ def save_musicgen(folder: Path, *, channels: int = 1, melody: bool = False) -> P
             **({"chroma_length": 20} if melody else {}),
         )
         model = getattr(transformers, f"{name}ForConditionalGeneration")(config)
+        for layer in model.audio_encoder.quantizer.layers:  # the library begins with zeros
+            layer.codebook.embed.normal_()
         for setting, value in {
             "decoder_start_token_id": CODEBOOK_SIZE,
             "do_sample": True,
