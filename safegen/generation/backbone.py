@@ -79,9 +79,9 @@ class Transformer(nn.Module):
         t = x.shape[1]
         if positions is None:
             positions = torch.arange(t, device=x.device)
-        angles = _angles(positions, self.head_width)
+        angles = angles_of(positions, self.head_width)
         mask = self._mask(t, keys, x.device, causal=self.causal if causal is None else causal)
-        shared = self._shared(steer)
+        shared = self.shared(steer)
         for layer in self.layers:
             x = layer(x, angles=angles, mask=mask, shared=shared)
         out: Tensor = self.norm(x)
@@ -95,9 +95,10 @@ class Transformer(nn.Module):
             longest: Most frames that will come.
             steer: Shape (rows, width), for a steered transformer.
         """
-        return Stepper(self, rows=rows, longest=longest, shared=self._shared(steer))
+        return Stepper(self, rows=rows, longest=longest, shared=self.shared(steer))
 
-    def _shared(self, steer: Tensor | None) -> Tensor | None:
+    def shared(self, steer: Tensor | None) -> Tensor | None:
+        """Turn a steering vector into what all layers share, shape (b, 1, 6, width)."""
         if self.steering is None or steer is None:
             return None
         return self.steering(F.silu(steer)).reshape(len(steer), 1, 6, -1)  # type: ignore[no-any-return]
@@ -231,7 +232,7 @@ class Stepper:
         self._steers = [layer.steered(shared) for layer in self._layers]
         width = transformer.head_width
         device = transformer.norm.weight.device
-        angles = _angles(torch.arange(longest, device=device), width)
+        angles = angles_of(torch.arange(longest, device=device), width)
         self._turns = torch.stack([angles.cos(), angles.sin()], dim=1)
         shape = (2, rows, self._layers[0].heads, longest, width)
         self._caches = [torch.zeros(shape, device=device) for _ in self._layers]
@@ -278,7 +279,7 @@ def _steering_table(width: int) -> Tensor:
     return table
 
 
-def _angles(positions: Tensor, width: int) -> Tensor:
+def angles_of(positions: Tensor, width: int) -> Tensor:
     """Rotation angles of shape (t, width / 2)."""
     rates = 10_000.0 ** (-torch.arange(0, width, 2, device=positions.device).float() / width)
     return positions.float()[:, None] * rates[None]

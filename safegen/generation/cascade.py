@@ -20,18 +20,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from safegen.generation.base import Generation, ModelFacts, Request
+from safegen.generation.base import Generation, Request
 from safegen.generation.cards import WEIGHTS, ModelCard, load_tensors
-from safegen.generation.codec import FRAME_RATE, MELS, SAMPLE_RATE, Codec
+from safegen.generation.codec import MELS, SAMPLE_RATE, Codec
 from safegen.generation.compose import Plan, to_json, to_tokens
 from safegen.generation.parts import codec_of, planner_of
 from safegen.generation.planner import Planner
 from safegen.generation.renderer import LONGEST_SECONDS, Conditions, Renderer, RendererConfig
 from safegen.generation.requests import check, check_seconds
 from safegen.generation.rolls import ROLL_CHANNELS, roll
-from safegen.generation.samplers import FlowSettings, sample_latents, sample_plan
+from safegen.generation.rows import PlannedRow, frames_of, frozen
+from safegen.generation.samplers import FlowSettings, sample_latents
 from safegen.generation.stages import dice, ended, one_thread
-from safegen.generation.text import pool, to_batch
 from safegen.generation.unet import LATENTS_PER_COARSE, UNet, UNetConfig, sample_details
 
 GENERATOR: Final = RendererConfig(
@@ -62,7 +62,7 @@ class CascadeSettings:
     noise: float = 0.2
 
 
-class MusicCascade:
+class MusicCascade(PlannedRow):
     """Plan, then a coarse mel, then latents.
 
     Args:
@@ -84,17 +84,10 @@ class MusicCascade:
         unet: UNet,
         settings: CascadeSettings | None = None,
     ) -> None:
-        self.card = card
-        self.codec = codec.eval().requires_grad_(False)
-        self.planner = planner.eval().requires_grad_(False)
-        self.generator = generator.eval().requires_grad_(False)
-        self.unet = unet.eval().requires_grad_(False)
+        super().__init__(card, codec=codec, planner=planner)
+        self.generator = frozen(generator)
+        self.unet = frozen(unet)
         self.settings = settings or CascadeSettings()
-
-    @property
-    def facts(self) -> ModelFacts:
-        """What the record says about the model."""
-        return self.card.facts
 
     def generate(
         self, request: Request, *, progress: Callable[[float], None] | None = None
@@ -106,16 +99,6 @@ class MusicCascade:
         """
         check(request, self.card)
         return self.render(self.plan(request), request, progress=progress)
-
-    def plan(self, request: Request) -> Plan:
-        """Write the score of a request; no sound is made."""
-        with one_thread():
-            return sample_plan(
-                self.planner,
-                request.prompt,
-                dice(request.seed, "plan"),
-                negative_prompt=request.negative_prompt,
-            )
 
     def render(
         self,
@@ -131,7 +114,7 @@ class MusicCascade:
         """
         check_seconds(request, self.card)
         samples = round(request.seconds * SAMPLE_RATE)
-        frames = max(1, int(np.ceil(request.seconds * FRAME_RATE)))
+        frames = frames_of(request.seconds)
         # Both stages make a little more than is kept: the U-Net halves its frames evenly.
         multiple = self.unet.config.multiple
         rows = torch.from_numpy(roll(plan, frames=-(-frames // multiple) * multiple))
@@ -162,10 +145,9 @@ class MusicCascade:
         )
 
     def _conditions(self, request: Request, rows: Tensor) -> Conditions:
-        batch = to_batch([request.prompt])
         return Conditions(
             roll=coarse_roll(rows[None]),
-            text=pool(self.planner.text(batch), batch.mask),
+            text=self._pooled(request.prompt)[None],
             # Training items are ten seconds cut from longer pieces, so a shorter clip is
             # the beginning of one of these.
             place=torch.tensor([[0.0, max(request.seconds, LONGEST_SECONDS)]]),

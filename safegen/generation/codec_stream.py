@@ -1,5 +1,6 @@
-"""How does the sound of a codec file play while the file still arrives?
+"""How does sound come out of the codec while what it is decoded from still arrives?
 
+``StreamDecoder`` reads a codec file, ``LatentStream`` the latents of a row that generates.
 Latents wait until the decoder has seen the 15 after them, so the spectrogram of a part is
 that of the whole file, and the phase of each second is found with what was played before
 held fixed and 160 ms of what comes next thrown away and found again. Less than three
@@ -54,13 +55,7 @@ class StreamDecoder:
     def __init__(self, codec: Codec, *, codec_id: bytes) -> None:
         self._codec, self._codec_id = codec, codec_id
         self._reader = Reader()
-        self._around = REACH * codec.config.decoder_blocks
-        self._z = torch.zeros(0, codec.config.latent)
-        self._z_begin = 0
-        self._decoded = 0
-        self._phase = PhaseStream()
-        self._limiter = Limiter()
-        self._given = 0
+        self._sound: LatentStream | None = None
 
     @property
     def head(self) -> Head | None:
@@ -78,19 +73,21 @@ class StreamDecoder:
             IntegrityError: If it is damaged here. What was given before is good.
         """
         codes = self._reader.feed(data)
-        if self._reader.head is None:
+        head = self._reader.head
+        if head is None:
             return None
-        refuse_other(self._reader.head, self._codec_id)
+        refuse_other(head, self._codec_id)
+        if self._sound is None:
+            self._sound = LatentStream(self._codec, samples=head.samples, gain=head.gain)
         if codes is None:
             return None
         # Block by block, so that the size of the pieces does not show in the sound.
-        parts = []
-        with torch.inference_mode(), one_thread():
-            for first in range(0, codes.shape[1], BLOCK_FRAMES):
-                z = latents_of(codes[:, first : first + BLOCK_FRAMES], self._codec)
-                self._z = torch.cat([self._z, z])
-                parts.append(self._push(self._z_begin + len(self._z) - self._around))
-        return self._loud(np.concatenate(parts))
+        blocks = range(0, codes.shape[1], BLOCK_FRAMES)
+        parts = [
+            self._sound.feed(latents_of(codes[:, first : first + BLOCK_FRAMES], self._codec))
+            for first in blocks
+        ]
+        return _some(np.concatenate(parts))
 
     def finish(self) -> Audio | None:
         """Say that the file has ended, and take what is left of the sound.
@@ -100,9 +97,42 @@ class StreamDecoder:
             IntegrityError: If the file was cut.
         """
         self._reader.finish()
+        return None if self._sound is None else _some(self._sound.finish())
+
+
+class LatentStream:
+    """Takes latents and gives the sound that they make certain.
+
+    The same parts give the same samples; other parts of the same latents sound alike.
+
+    Args:
+        codec: The codec.
+        samples: Length of the whole; what the last latent makes beyond it is cut off.
+        gain: What the decoded sound is multiplied by, before peaks are turned down.
+    """
+
+    def __init__(self, codec: Codec, *, samples: int, gain: float = 1.0) -> None:
+        self._codec, self._left, self._gain = codec, samples, np.float32(gain)
+        self._around = REACH * codec.config.decoder_blocks
+        self._z = torch.zeros(0, codec.config.latent)
+        self._z_begin = 0
+        self._decoded = 0
+        self._phase = PhaseStream()
+        self._limiter = Limiter()
+
+    def feed(self, z: Tensor) -> Waveform:
+        """Take the next latents, shape (t, latent); give shape (samples,), maybe none."""
+        self._z = torch.cat([self._z, z])
+        with torch.inference_mode(), one_thread():
+            waveform = self._push(self._z_begin + len(self._z) - self._around)
+        return self._cut(self._limiter.feed(waveform * self._gain))
+
+    def finish(self) -> Waveform:
+        """Say that there are no more, and take the rest; shape (samples,)."""
         with torch.inference_mode(), one_thread():
             rest = [self._push(self._z_begin + len(self._z)), self._phase.finish().numpy()]
-        return self._loud(np.concatenate(rest), is_last=True)
+        loud = self._limiter.feed(np.concatenate(rest) * self._gain)
+        return self._cut(np.concatenate([loud, self._limiter.finish()]))
 
     def _push(self, until: int) -> Waveform:
         """Decode the latents before ``until`` and forget those no longer looked back at."""
@@ -116,17 +146,10 @@ class StreamDecoder:
         self._z, self._z_begin = self._z[keep:], self._z_begin + keep
         return np.asarray(self._phase.feed(magnitudes).numpy(), dtype=np.float32)
 
-    def _loud(self, waveform: Waveform, *, is_last: bool = False) -> Audio | None:
-        """Give the loudness back, and no more samples than the head says."""
-        head = self._reader.head
-        if head is None:
-            return None
-        loud = self._limiter.feed(waveform * np.float32(head.gain))
-        if is_last:
-            loud = np.concatenate([loud, self._limiter.finish()])
-        loud = loud[: head.samples - self._given]
-        self._given += len(loud)
-        return audio_of(loud) if len(loud) else None
+    def _cut(self, waveform: Waveform) -> Waveform:
+        part = waveform[: self._left]
+        self._left -= len(part)
+        return part
 
 
 class PhaseStream:
@@ -209,6 +232,10 @@ def refuse_other(head: Head, codec_id: bytes) -> None:
             f"this one is {codec_id.hex()[:12]}",
             remedy="Use the version of safegen that wrote it, or encode the sound again.",
         )
+
+
+def _some(waveform: Waveform) -> Audio | None:
+    return audio_of(waveform) if len(waveform) else None
 
 
 def audio_of(waveform: Waveform) -> Audio:

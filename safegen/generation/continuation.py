@@ -26,7 +26,7 @@ from torch import Tensor
 from safegen.audio import Audio
 from safegen.errors import InputError
 from safegen.generation import compose
-from safegen.generation.base import Generation, ModelFacts, Request
+from safegen.generation.base import Generation, Request
 from safegen.generation.cards import WEIGHTS, ModelCard
 from safegen.generation.coarse_fine import StageSettings, coarse_to_fine
 from safegen.generation.codec import FRAME_RATE, Codec
@@ -34,10 +34,11 @@ from safegen.generation.parts import codec_of, planner_of, tokens_of
 from safegen.generation.planner import Planner
 from safegen.generation.requests import check
 from safegen.generation.rolls import roll
+from safegen.generation.rows import PlannedRow, frames_of, frozen
 from safegen.generation.samplers import sample_plan
 from safegen.generation.stages import dice, one_thread
 from safegen.generation.text import to_batch
-from safegen.generation.token_rows import finished, frames_of, pooled
+from safegen.generation.token_rows import finished
 from safegen.generation.tokens import FrameConditions, TokenModel
 from safegen.generation.transcriber import (
     PHASES,
@@ -58,7 +59,7 @@ CONTRADICTED: Final = 0.1
 """A prompt that makes what was heard ten times less likely contradicts it."""
 
 
-class Continuation:
+class Continuation(PlannedRow):
     """Sound, and what follows.
 
     Args:
@@ -80,17 +81,10 @@ class Continuation:
         tokens: TokenModel,
         settings: StageSettings | None = None,
     ) -> None:
-        self.card = card
-        self.codec = codec.eval().requires_grad_(False)
-        self.planner = planner.eval().requires_grad_(False)
-        self.transcriber = transcriber.eval().requires_grad_(False)
-        self.tokens = tokens.eval().requires_grad_(False)
+        super().__init__(card, codec=codec, planner=planner)
+        self.transcriber = frozen(transcriber)
+        self.tokens = frozen(tokens)
         self.settings = settings or StageSettings()
-
-    @property
-    def facts(self) -> ModelFacts:
-        """What the record says about the model."""
-        return self.card.facts
 
     def generate(
         self, request: Request, *, progress: Callable[[float], None] | None = None
@@ -191,7 +185,7 @@ class Continuation:
         return FrameConditions.of(
             frames,
             roll=torch.from_numpy(roll(plan, frames=first + frames)[first:]),
-            text=pooled(self.planner, request.prompt) if request.prompt.strip() else None,
+            text=self._pooled(request.prompt) if request.prompt.strip() else None,
             text_width=self.tokens.config.text_width,
         )
 

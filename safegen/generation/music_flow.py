@@ -10,13 +10,13 @@ After Stable Audio and Mousai: latent diffusion that is told where in the piece 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from safegen.generation.base import Generation, ModelFacts, Request
+from safegen.generation.base import Generation, Request
 from safegen.generation.cards import WEIGHTS, ModelCard, load_tensors
 from safegen.generation.codec import FRAME_RATE, SAMPLE_RATE, Codec
 from safegen.generation.compose import Plan, to_json, to_tokens
@@ -25,12 +25,13 @@ from safegen.generation.planner import Planner
 from safegen.generation.renderer import LONGEST_SECONDS, Conditions, Renderer, RendererConfig
 from safegen.generation.requests import check, check_seconds
 from safegen.generation.rolls import roll
-from safegen.generation.samplers import FlowSettings, Given, sample_latents, sample_plan
-from safegen.generation.stages import dice, ended, one_thread
-from safegen.generation.text import pool, to_batch
+from safegen.generation.rows import PlannedRow, frames_of, frozen
+from safegen.generation.samplers import FlowSettings, Given, sample_latents
+from safegen.generation.stages import dice, ended, one_thread, stepwise
+from safegen.generation.streams import Pieces, segments
 
 
-class MusicFlow:
+class MusicFlow(PlannedRow):
     """The shipped system: plan, then render.
 
     Args:
@@ -50,16 +51,9 @@ class MusicFlow:
         renderer: Renderer,
         settings: FlowSettings | None = None,
     ) -> None:
-        self.card = card
-        self.codec = codec.eval().requires_grad_(False)
-        self.planner = planner.eval().requires_grad_(False)
-        self.renderer = renderer.eval().requires_grad_(False)
+        super().__init__(card, codec=codec, planner=planner)
+        self.renderer = frozen(renderer)
         self.settings = settings or FlowSettings()
-
-    @property
-    def facts(self) -> ModelFacts:
-        """What the record says about the model."""
-        return self.card.facts
 
     def generate(
         self, request: Request, *, progress: Callable[[float], None] | None = None
@@ -76,15 +70,48 @@ class MusicFlow:
         check(request, self.card)
         return self.render(self.plan(request), request, progress=progress)
 
-    def plan(self, request: Request) -> Plan:
-        """Write the score of a request; no sound is made."""
-        with one_thread():
-            return sample_plan(
-                self.planner,
-                request.prompt,
-                dice(request.seed, "plan"),
-                negative_prompt=request.negative_prompt,
+    def stream(
+        self, request: Request, *, progress: Callable[[float], None] | None = None
+    ) -> Iterator[Generation]:
+        """Make one item piece by piece; see ``base.StreamingGenerator``.
+
+        A source that is varied or made anew in stretches comes as one piece.
+
+        Raises:
+            InputError: As ``generate``.
+        """
+        check(request, self.card)
+        if request.source is not None:
+            return iter([self.generate(request, progress=progress)])
+        return stepwise(self._pieces(request, progress))
+
+    def _pieces(
+        self, request: Request, progress: Callable[[float], None] | None
+    ) -> Iterator[Generation]:
+        plan = self._plan(request, quick=True)
+        frames = frames_of(request.seconds)
+        whole = self._conditions(plan, request, frames=frames)
+        pieces = Pieces(
+            self.codec,
+            seconds=request.seconds,
+            plan_json=to_json(plan),
+            plan_tokens=to_tokens(plan),
+        )
+        z = torch.zeros(0, self.renderer.config.latent)
+        for part in segments(frames):
+            z = torch.cat([z[len(z) - part.known :], torch.zeros(part.new, z.shape[1])])
+            z = sample_latents(
+                self.renderer,
+                whole.cut(part.start, part.end),
+                dice(request.seed, f"latents from {part.first}"),
+                settings=self.settings,
+                given=Given(latents=z, keep=part.keep, strength=1.0),
             )
+            new = z[part.known :]
+            yield from pieces.feed(new, self.codec.quantizer.encode(new).T)
+            if progress is not None:
+                progress(part.end / frames)
+        yield from pieces.finish()
 
     def render(
         self,
@@ -100,7 +127,7 @@ class MusicFlow:
         """
         check_seconds(request, self.card)
         samples = round(request.seconds * SAMPLE_RATE)
-        frames = max(1, int(np.ceil(request.seconds * FRAME_RATE)))
+        frames = frames_of(request.seconds)
         with one_thread(), torch.inference_mode():
             z = sample_latents(
                 self.renderer,
@@ -121,11 +148,10 @@ class MusicFlow:
         )
 
     def _conditions(self, plan: Plan, request: Request, *, frames: int) -> Conditions:
-        batch = to_batch([request.prompt])
         is_told = bool(request.prompt) or request.source is None
         return Conditions(
             roll=torch.from_numpy(roll(plan, frames=frames))[None],
-            text=pool(self.planner.text(batch), batch.mask),
+            text=self._pooled(request.prompt)[None],
             # Training items are ten seconds cut from longer pieces, so a shorter clip is
             # the beginning of one of these.
             place=torch.tensor([[0.0, max(request.seconds, LONGEST_SECONDS)]]),

@@ -8,6 +8,7 @@ encoder what matters long before the language model does.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from safegen.generation import compose
 from safegen.generation.backbone import Transformer
+from safegen.generation.quick import QuickStepper, quick_linear
 from safegen.generation.text import MAX_TOKENS, TextConfig, TextEncoder, strongest
 
 POSITION_OF_START: Final = MAX_TOKENS
@@ -81,6 +83,31 @@ class Planner(nn.Module):
         y = self.backbone(torch.cat([states, x], dim=1), keys=keys, positions=positions)
         return self._restrict(self.outlet(y[:, t:]).float(), p + 1)
 
+    def scorer(
+        self, states: Tensor, mask: Tensor, *, quick: bool
+    ) -> Callable[[Sequence[int], int], Tensor]:
+        """Prepare to score one plan token after the other.
+
+        Args:
+            states: Encoded prompts, shape (b, t, width).
+            mask: True where a prompt token is, shape (b, t); they come first.
+            quick: Whether sums may be taken in another order; see ``safegen.generation.quick``.
+
+        Returns:
+            The plan tokens so far and a number of rows to the log-odds of the next token
+            after each of the first rows, shape (rows, vocabulary). Quick scorers want no
+            token to change that they have seen.
+        """
+        if quick:
+            readers = [_Reader(self, row[known]) for row, known in zip(states, mask, strict=True)]
+            return lambda tokens, rows: torch.stack([read(tokens) for read in readers[:rows]])
+
+        def score(tokens: Sequence[int], rows: int) -> Tensor:
+            known = torch.tensor([list(tokens)] * rows, dtype=torch.long).reshape(rows, -1)
+            return self(states[:rows], mask[:rows], known)[:, -1]  # type: ignore[no-any-return]
+
+        return score
+
     def guess(self, states: Tensor, mask: Tensor) -> Tensor:
         """Guess the attributes from the pooled prompt; shape (b, ``HEADER_TOKENS``, vocabulary)."""
         logits = self.guesses(strongest(states, mask)).float()
@@ -89,3 +116,37 @@ class Planner(nn.Module):
 
     def _restrict(self, logits: Tensor, count: int) -> Tensor:
         return logits.masked_fill(~self.legal[:count], float("-inf"))
+
+
+class _Reader:
+    """A planner that has read a prompt, and reads on one plan token at a time.
+
+    Args:
+        planner: The model.
+        states: Of the prompt's tokens, shape (t, width).
+    """
+
+    def __init__(self, planner: Planner, states: Tensor) -> None:
+        self._planner = planner
+        places = POSITION_OF_START + torch.arange(compose.PLAN_TOKENS)
+        self._step = QuickStepper(
+            planner.backbone,
+            rows=1,
+            longest=len(states) + compose.PLAN_TOKENS,
+            positions=torch.cat([torch.arange(len(states)), places]),
+        )
+        for state in states:
+            self._step(state[None])
+        self._outlet = quick_linear(planner.outlet, outlets=compose.VOCABULARY)
+        self._read = 0
+
+    def __call__(self, tokens: Sequence[int]) -> Tensor:
+        """Score the token after these; shape (vocabulary,)."""
+        planner = self._planner
+        y = torch.zeros(0)
+        while self._read <= len(tokens):
+            token = tokens[self._read - 1] if self._read else compose.START_TOKEN
+            y = self._step((planner.tokens.weight[token] + planner.places[self._read])[None])
+            self._read += 1
+        logits = self._outlet(y)[0]
+        return logits.masked_fill(~planner.legal[len(tokens)], float("-inf"))

@@ -11,7 +11,7 @@ from a logit-normal as in Esser et al. (2024), section 3.1.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from safegen.generation.backbone import Transformer
+from safegen.generation.codec import FRAME_RATE
 from safegen.generation.rolls import ROLL_CHANNELS
 
 LONGEST_SECONDS: Final = 10.0
@@ -84,6 +85,14 @@ class Conditions:
         return Conditions(
             roll=self.roll, text=self.text, place=self.place, has_plan=none, has_text=none
         )
+
+    def cut(self, start: int, end: int) -> Conditions:
+        """The same of frames start .. end - 1, placed where such excerpts of training lie."""
+        seconds = (end - start) / FRAME_RATE
+        place = self.place.clone()
+        latest = max(0.0, LONGEST_SECONDS - seconds)
+        place[:, 0] = (place[:, 0] + start / FRAME_RATE).clamp_max(latest)
+        return replace(self, roll=self.roll[:, start:end], place=place)
 
     def to(self, device: torch.device) -> Conditions:
         """The same conditions on another device."""

@@ -64,6 +64,7 @@ def sample_plan(
     *,
     negative_prompt: str = "",
     given: Sequence[int] = (),
+    quick: bool = False,
 ) -> compose.Plan:
     """Write a plan for a prompt, token after token.
 
@@ -76,13 +77,15 @@ def sample_plan(
         dice: The item's own randomness.
         negative_prompt: What guidance moves away from; nothing if empty.
         given: First tokens of the plan, to continue from.
+        quick: Whether sums may be taken in another order; see ``safegen.generation.quick``.
 
     Returns:
         A valid plan: tokens that may not stand at a position are never drawn.
     """
     with torch.inference_mode():
         text = to_batch([prompt, negative_prompt])
-        return write_plan(planner, planner.text(text), text.mask, dice, given=given)
+        states = planner.text(text)
+        return write_plan(planner, states, text.mask, dice, given=given, quick=quick)
 
 
 def write_plan(
@@ -92,6 +95,7 @@ def write_plan(
     dice: torch.Generator,
     *,
     given: Sequence[int] = (),
+    quick: bool = False,
 ) -> compose.Plan:
     """Write a plan for what is wanted and what is not, token after token.
 
@@ -102,14 +106,14 @@ def write_plan(
         mask: True where a state is, shape (2, t).
         dice: The item's own randomness.
         given: First tokens of the plan, to continue from.
+        quick: As in ``sample_plan``.
     """
     with torch.inference_mode():
         tokens = list(given)
+        score = planner.scorer(states, mask, quick=quick)
         while len(tokens) < compose.PLAN_TOKENS:
             header = len(tokens) < compose.HEADER_TOKENS
-            rows = 2 if header else 1
-            known = torch.tensor([tokens] * rows, dtype=torch.long).reshape(rows, -1)
-            logits = planner(states[:rows], mask[:rows], known)[:, -1]
+            logits = score(tokens, 2 if header else 1)
             chosen = logits[0]
             if header:
                 legal = torch.isfinite(logits[0])

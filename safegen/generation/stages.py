@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
 
-from safegen.audio import Audio
+from safegen.audio import Audio, Waveform
 
 FADE_SECONDS: Final = 0.02
+
+_T = TypeVar("_T")
 
 
 def dice(seed: int, stage: str) -> torch.Generator:
@@ -37,9 +39,37 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def stepwise(steps: Iterator[_T]) -> Iterator[_T]:
+    """Take every step on one thread in inference mode, and leave neither on between them."""
+    while True:
+        with one_thread(), torch.inference_mode():
+            try:
+                step = next(steps)
+            except StopIteration:
+                return
+        yield step
+
+
 def ended(audio: Audio, samples: int) -> Audio:
     """Cut to length and fade the last moment, so that the cut does not click."""
-    waveform = audio.waveform[:, :samples].copy()
-    fade = min(samples, round(FADE_SECONDS * audio.sample_rate))
-    waveform[:, samples - fade :] *= np.linspace(1.0, 0.0, fade, dtype=np.float32)
+    waveform = faded(audio.waveform[:, :samples], at=0, samples=samples, rate=audio.sample_rate)
     return Audio(waveform=waveform, sample_rate=audio.sample_rate)
+
+
+def faded(waveform: Waveform, *, at: int, samples: int, rate: int) -> Waveform:
+    """Fade what a part of a sound has of the last moment of the whole.
+
+    Args:
+        waveform: The part, shape (..., n).
+        at: Where it begins in the whole.
+        samples: Of the whole, at least ``at + n``.
+        rate: In Hz.
+    """
+    fade = min(samples, round(FADE_SECONDS * rate))
+    out = waveform.copy()
+    begin = max(at, samples - fade)
+    end = at + waveform.shape[-1]
+    if begin < end:
+        falling = np.linspace(1.0, 0.0, fade, dtype=np.float32)
+        out[..., begin - at :] *= falling[begin - samples + fade : end - samples + fade]
+    return out

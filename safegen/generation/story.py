@@ -25,7 +25,7 @@ from torch import Tensor
 
 from safegen.audio import Audio
 from safegen.generation import compose
-from safegen.generation.base import Chapter, Generation, ModelFacts, Request
+from safegen.generation.base import Chapter, Generation, Request
 from safegen.generation.cards import WEIGHTS, ModelCard
 from safegen.generation.coarse_fine import StageSettings, coarse_to_fine
 from safegen.generation.codec import FRAME_RATE, Codec
@@ -35,9 +35,10 @@ from safegen.generation.parts import codec_of, planner_of, tokens_of
 from safegen.generation.planner import Planner
 from safegen.generation.requests import check
 from safegen.generation.rolls import roll
+from safegen.generation.rows import PlannedRow, frames_of, frozen
 from safegen.generation.samplers import write_plan
 from safegen.generation.stages import dice, one_thread
-from safegen.generation.token_rows import finished, frames_of, pooled
+from safegen.generation.token_rows import finished
 from safegen.generation.tokens import FrameConditions, TokenModel
 
 CONTEXT_FRAMES: Final = 200
@@ -61,7 +62,7 @@ class _Part:
     end: int
 
 
-class MusicJoint:
+class MusicJoint(PlannedRow):
     """Prompts, melodies and stories to music, through a joint embedding.
 
     Args:
@@ -83,17 +84,10 @@ class MusicJoint:
         tokens: TokenModel,
         settings: StageSettings | None = None,
     ) -> None:
-        self.card = card
-        self.codec = codec.eval().requires_grad_(False)
-        self.planner = planner.eval().requires_grad_(False)
-        self.joint = joint.eval().requires_grad_(False)
-        self.tokens = tokens.eval().requires_grad_(False)
+        super().__init__(card, codec=codec, planner=planner)
+        self.joint = frozen(joint)
+        self.tokens = frozen(tokens)
         self.settings = settings or StageSettings()
-
-    @property
-    def facts(self) -> ModelFacts:
-        """What the record says about the model."""
-        return self.card.facts
 
     def generate(
         self, request: Request, *, progress: Callable[[float], None] | None = None
@@ -177,7 +171,7 @@ class MusicJoint:
                 notes=chroma is None,
                 rhythm=chroma is None,
                 chroma=None if chroma is None else chroma[start : part.end],
-                text=pooled(self.planner, part.prompt) if part.prompt.strip() else None,
+                text=self._pooled(part.prompt) if part.prompt.strip() else None,
                 text_width=self.tokens.config.text_width,
             )
             drawn = coarse_to_fine(
@@ -196,7 +190,7 @@ class MusicJoint:
     def _unwanted(self, request: Request, *, frames: int) -> FrameConditions | None:
         if not request.negative_prompt.strip():
             return None
-        return FrameConditions.of(frames, text=pooled(self.planner, request.negative_prompt))
+        return FrameConditions.of(frames, text=self._pooled(request.negative_prompt))
 
 
 def load_music_joint(found: ModelCard, *, folder: Path = WEIGHTS) -> MusicJoint:

@@ -11,7 +11,7 @@ Tokens become sound in the codec, as everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,22 +20,23 @@ import torch
 from torch import Tensor
 
 from safegen.generation import scenes
-from safegen.generation.base import Generation, ModelFacts, Request
+from safegen.generation.base import Generation, Request
 from safegen.generation.cards import WEIGHTS, ModelCard
-from safegen.generation.codec import FRAME_RATE, SAMPLE_RATE, Codec
+from safegen.generation.codec import SAMPLE_RATE, Codec
 from safegen.generation.compose import Plan, to_json, to_tokens
 from safegen.generation.melody import chroma_of
 from safegen.generation.parts import codec_of, planner_of, tokens_of
 from safegen.generation.planner import Planner
 from safegen.generation.requests import check
 from safegen.generation.rolls import roll
-from safegen.generation.samplers import sample_plan
+from safegen.generation.rows import PlannedRow, Row, frames_of, frozen
 from safegen.generation.scene_reader import SceneReader, load_scene_reader
-from safegen.generation.stages import dice, ended, one_thread
-from safegen.generation.text import pool, to_batch
+from safegen.generation.stages import dice, ended, one_thread, stepwise
+from safegen.generation.streams import Pieces
 from safegen.generation.token_samplers import (
     DrawSettings,
     FillSettings,
+    draw_frames,
     sample_autoregressive,
     sample_masked,
 )
@@ -45,7 +46,7 @@ SFX_AR: Final = DrawSettings()
 SFX_MASKED: Final = FillSettings()
 
 
-class MusicTokens:
+class MusicTokens(PlannedRow):
     """Text to music, one codec frame after the other.
 
     Args:
@@ -65,16 +66,9 @@ class MusicTokens:
         model: TokenModel,
         settings: DrawSettings | None = None,
     ) -> None:
-        self.card = card
-        self.codec = codec.eval().requires_grad_(False)
-        self.planner = planner.eval().requires_grad_(False)
-        self.model = model.eval().requires_grad_(False)
+        super().__init__(card, codec=codec, planner=planner)
+        self.model = frozen(model)
         self.settings = settings or DrawSettings()
-
-    @property
-    def facts(self) -> ModelFacts:
-        """What the record says about the model."""
-        return self.card.facts
 
     def generate(
         self, request: Request, *, progress: Callable[[float], None] | None = None
@@ -88,13 +82,8 @@ class MusicTokens:
         """
         check(request, self.card)
         frames = frames_of(request.seconds)
+        plan = self.plan(request)
         with one_thread():
-            plan = sample_plan(
-                self.planner,
-                request.prompt,
-                dice(request.seed, "plan"),
-                negative_prompt=request.negative_prompt,
-            )
             codes = sample_autoregressive(
                 self.model,
                 self._conditions(plan, request, frames=frames),
@@ -112,6 +101,41 @@ class MusicTokens:
                 plan_tokens=to_tokens(plan),
             )
 
+    def stream(
+        self, request: Request, *, progress: Callable[[float], None] | None = None
+    ) -> Iterator[Generation]:
+        """Make one item piece by piece; see ``base.StreamingGenerator``.
+
+        The tokens are those of ``generate`` but for rare ties.
+
+        Raises:
+            InputError: As ``generate``.
+        """
+        check(request, self.card)
+        return stepwise(self._pieces(request, progress))
+
+    def _pieces(
+        self, request: Request, progress: Callable[[float], None] | None
+    ) -> Iterator[Generation]:
+        frames = frames_of(request.seconds)
+        plan = self._plan(request, quick=True)
+        drawn = draw_frames(
+            self.model,
+            self._conditions(plan, request, frames=frames),
+            dice(request.seed, "tokens"),
+            settings=self.settings,
+            unwanted=self._unwanted(request, frames=frames),
+            prefix=_codes_of(self.codec, request),
+            quick=True,
+        )
+        pieces = Pieces(
+            self.codec,
+            seconds=request.seconds,
+            plan_json=to_json(plan),
+            plan_tokens=to_tokens(plan),
+        )
+        yield from token_pieces(drawn, pieces, frames=frames, progress=progress)
+
     def _conditions(self, plan: Plan, request: Request, *, frames: int) -> FrameConditions:
         melody = None
         if request.melody is not None:
@@ -126,16 +150,16 @@ class MusicTokens:
             notes=free,
             rhythm=free,
             chroma=melody,
-            text=pooled(self.planner, request.prompt),
+            text=self._pooled(request.prompt),
         )
 
     def _unwanted(self, request: Request, *, frames: int) -> FrameConditions | None:
         if not request.negative_prompt:
             return None
-        return FrameConditions.of(frames, text=pooled(self.planner, request.negative_prompt))
+        return FrameConditions.of(frames, text=self._pooled(request.negative_prompt))
 
 
-class SoundTokens:
+class SoundTokens(Row):
     """Text to sound effects, frame by frame or in a few passes.
 
     Args:
@@ -155,16 +179,10 @@ class SoundTokens:
         model: TokenModel,
         settings: DrawSettings | FillSettings,
     ) -> None:
-        self.card = card
-        self.codec = codec.eval().requires_grad_(False)
-        self.reader = reader.eval().requires_grad_(False)
-        self.model = model.eval().requires_grad_(False)
+        super().__init__(card, codec=codec)
+        self.reader = frozen(reader)
+        self.model = frozen(model)
         self.settings = settings
-
-    @property
-    def facts(self) -> ModelFacts:
-        """What the record says about the model."""
-        return self.card.facts
 
     def generate(
         self, request: Request, *, progress: Callable[[float], None] | None = None
@@ -237,16 +255,26 @@ def load_sound_tokens(
     )
 
 
-def frames_of(seconds: float) -> int:
-    """Count the codec frames that cover a length."""
-    return max(1, int(np.ceil(seconds * FRAME_RATE)))
+def token_pieces(
+    drawn: Iterator[Tensor],
+    pieces: Pieces,
+    *,
+    frames: int,
+    progress: Callable[[float], None] | None,
+) -> Iterator[Generation]:
+    """Turn frames of tokens into pieces of sound, as they come.
 
-
-def pooled(planner: Planner, prompt: str) -> Tensor:
-    """Read a prompt as one vector of shape (text width,)."""
-    batch = to_batch([prompt])
-    with torch.inference_mode():
-        return pool(planner.text(batch), batch.mask)[0]
+    Args:
+        drawn: Tokens of one frame, shape (codebooks,), ``frames`` times.
+        pieces: Where they go.
+        frames: How many there will be.
+        progress: Called with the share of them done.
+    """
+    for number, codes in enumerate(drawn, 1):
+        yield from pieces.feed_codes(codes[:, None])
+        if progress is not None:
+            progress(number / frames)
+    yield from pieces.finish()
 
 
 def finished(

@@ -1,6 +1,7 @@
 """How do log-odds over codec tokens become one sound's tokens?
 
-``sample_autoregressive`` goes frame by frame along the delay pattern; ``sample_masked``
+``sample_autoregressive`` goes frame by frame along the delay pattern, ``draw_frames``
+gives the frames of the same way while it goes; ``sample_masked``
 fills all frames at once, coarse codebooks first, the surest tokens of each pass first.
 Both take the item's own ``torch.Generator`` and draw on the CPU, the same number of
 draws for a frame whatever is known, so an item is the same alone and among others, and
@@ -13,7 +14,7 @@ MusicGen; confidence-ordered filling, Chang et al., MaskGIT (2022), section 3.2.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -82,6 +83,50 @@ def sample_autoregressive(
     Returns:
         Shape (levels, t), int64.
     """
+    frames = conditions.roll.shape[1]
+    columns = []
+    with torch.inference_mode():
+        for column in draw_frames(
+            model,
+            conditions,
+            dice,
+            settings=settings,
+            unwanted=unwanted,
+            prefix=prefix,
+            levels=levels,
+        ):
+            columns.append(column)
+            if progress is not None:
+                progress(len(columns) / frames)
+    return torch.stack(columns, dim=1)
+
+
+def draw_frames(
+    model: TokenModel,
+    conditions: FrameConditions,
+    dice: torch.Generator,
+    *,
+    settings: DrawSettings,
+    unwanted: FrameConditions | None = None,
+    prefix: Tensor | None = None,
+    levels: int | None = None,
+    quick: bool = False,
+) -> Iterator[Tensor]:
+    """Draw as ``sample_autoregressive`` and give each frame once all its tokens are drawn.
+
+    Args:
+        model: As there, like all others.
+        conditions: Of one item of t frames.
+        dice: The item's own randomness.
+        settings: Temperature, top-k and guidance.
+        unwanted: What guidance moves away from.
+        prefix: Tokens the item begins with.
+        levels: Only so many codebooks are drawn.
+        quick: Whether sums may be taken in another order; see ``safegen.generation.quick``.
+
+    Yields:
+        Tokens of one frame, shape (levels,), int64; t times. To be read in inference mode.
+    """
     books = levels or model.config.codebooks
     frames = conditions.roll.shape[1]
     steps = frames + books - 1
@@ -92,34 +137,32 @@ def sample_autoregressive(
     given = 0 if prefix is None else min(prefix.shape[1], frames)
     if prefix is not None:
         codes[:, :given] = prefix[:books, :given]
-    device = model.outlet.weight.device
-    with torch.inference_mode():
-        told = model.told(both.to(device))
-        tables = model.tables()
-        absent = tables[books:, -1].sum(dim=0)
-        step = model.stepper(both.to(device), longest=steps)
-        read = tables[:books, -1].sum(dim=0)
-        for s in range(steps):
-            x = read + absent + told[:, min(s, frames - 1)]
-            logits = model.score(step(x))[:, :books].float().cpu()
-            if guided:
-                wanted, away = logits.chunk(2)
-                logits = away + settings.guidance * (wanted - away)
-            luck = torch.rand(model.config.codebooks, generator=dice, dtype=torch.float64)
-            drawn = draw(logits[0], luck[:books], settings.temperature, settings.top_k)
-            latest = []
-            for k in range(books):
-                frame = s - k
-                if not 0 <= frame < frames:
-                    latest.append(UNKNOWN)
-                    continue
-                if codes[k, frame] == UNKNOWN:
-                    codes[k, frame] = drawn[k]
-                latest.append(int(codes[k, frame]))
-            read = tables[torch.arange(books), torch.tensor(latest)].sum(dim=0)
-            if progress is not None:
-                progress((s + 1) / steps)
-    return codes
+    both = both.to(model.outlet.weight.device)
+    told = model.told(both)
+    tables = model.tables()
+    absent = tables[books:, -1].sum(dim=0)
+    step = model.scorer(both, longest=steps, levels=books, quick=quick)
+    read = tables[:books, -1].sum(dim=0)
+    rows = torch.arange(books)
+    for s in range(steps):
+        logits = step(read + absent + told[:, min(s, frames - 1)])
+        if guided:
+            wanted, away = logits.chunk(2)
+            logits = away + settings.guidance * (wanted - away)
+        luck = torch.rand(model.config.codebooks, generator=dice, dtype=torch.float64)
+        drawn = draw(logits[0], luck[:books], settings.temperature, settings.top_k).tolist()
+        latest = []
+        for k in range(books):
+            frame = s - k
+            if not 0 <= frame < frames:
+                latest.append(UNKNOWN)
+                continue
+            if frame >= given:
+                codes[k, frame] = drawn[k]
+            latest.append(int(codes[k, frame]))
+        read = tables[rows, torch.tensor(latest)].sum(dim=0)
+        if s >= books - 1:
+            yield codes[:, s - books + 1].clone()
 
 
 def sample_masked(

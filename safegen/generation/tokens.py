@@ -20,6 +20,7 @@ section 2.2; masking level by level, Ziv et al., MAGNeT (2024), section 3.1.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from safegen.generation.backbone import Stepper, Transformer
+from safegen.generation.quick import QuickStepper, quick_linear
 from safegen.generation.rolls import NOTES, RHYTHM, ROLL_CHANNELS, SOUNDS
 from safegen.generation.scenes import SCENE_CHANNELS
 
@@ -266,6 +268,29 @@ class TokenModel(nn.Module):
         """Prepare to score one frame after the other; see ``Transformer.stepper``."""
         steer = self.steer(conditions, task=AUTOREGRESSIVE)
         return self.backbone.stepper(rows=len(steer), longest=longest, steer=steer)
+
+    def scorer(
+        self, conditions: FrameConditions, *, longest: int, levels: int, quick: bool
+    ) -> Callable[[Tensor], Tensor]:
+        """Prepare to score one frame after the other, and only the first codebooks.
+
+        Args:
+            conditions: Of b rows.
+            longest: Most frames that will come.
+            levels: How many codebooks.
+            quick: Whether sums may be taken in another order; see ``safegen.generation.quick``.
+
+        Returns:
+            Vectors of the next frame, shape (b, width), to its log-odds, shape
+            (b, levels, codes), on the CPU.
+        """
+        if not quick:
+            step = self.stepper(conditions, longest=longest)
+            return lambda x: self.score(step(x))[:, :levels].float().cpu()
+        steer = self.steer(conditions, task=AUTOREGRESSIVE)
+        hop = QuickStepper(self.backbone, rows=len(steer), longest=longest, steer=steer)
+        outlet = quick_linear(self.outlet, outlets=levels * self.config.codes)
+        return lambda x: outlet(hop(x)).reshape(len(x), levels, -1).float().cpu()
 
 
 def delayed(codes: Tensor) -> Tensor:

@@ -1,0 +1,137 @@
+"""How does a row give its sound piece by piece?
+
+Rows that draw tokens in order give every frame to ``Pieces`` as it is drawn. Rows that
+make many frames at once make the sound in *segments*: a short one, so that the first
+seconds come soon, then longer ones, each knowing the last two seconds before it.
+
+A stream has bits of its own, the same ones for the same request, and they do not depend
+on how much of it is read: a segment is drawn by its own randomness, and the codec's
+decoder and the search for the phase go along as in ``codec_stream``. Peaks are turned
+down where they are, because how loud the loudest one will be is not known yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from safegen.audio import Waveform
+from safegen.generation.base import Generation
+from safegen.generation.codec import SAMPLE_RATE, Codec
+from safegen.generation.codec_stream import LatentStream, audio_of
+from safegen.generation.stages import faded
+
+BLOCK_FRAMES: Final = 24
+"""Frames that are decoded together: 0.96 s."""
+FIRST_FRAMES: Final = 96
+"""Of the first segment: just enough for the three seconds that a gate listens to."""
+CONTEXT_FRAMES: Final = 48
+NEXT_FRAMES: Final = 144
+"""New frames of the other segments; with their context as long as excerpts of training.
+
+All four are multiples of four, which the cascade's U-Net needs.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Frames that are made together.
+
+    Attributes:
+        start: First frame that it knows of.
+        first: First new frame.
+        end: The frame after its last one.
+    """
+
+    start: int
+    first: int
+    end: int
+
+    @property
+    def known(self) -> int:
+        """How many of its frames are known."""
+        return self.first - self.start
+
+    @property
+    def new(self) -> int:
+        """How many are not."""
+        return self.end - self.first
+
+    @property
+    def keep(self) -> Tensor:
+        """True where a frame is known, shape (known + new,)."""
+        return torch.arange(self.end - self.start) < self.known
+
+
+def segments(frames: int, *, first: int = 0) -> Iterator[Segment]:
+    """Part a sound of so many frames, those before ``first`` known from the beginning."""
+    wanted = FIRST_FRAMES
+    while first < frames:
+        end = min(first + wanted, frames)
+        yield Segment(start=max(0, first - CONTEXT_FRAMES), first=first, end=end)
+        first, wanted = end, NEXT_FRAMES
+
+
+class Pieces:
+    """Turns latents and codes that become known into pieces of one generation.
+
+    Args:
+        codec: The codec.
+        seconds: Length of the whole.
+        plan_json: Of the whole; goes with the first piece.
+        plan_tokens: Likewise.
+    """
+
+    def __init__(
+        self, codec: Codec, *, seconds: float, plan_json: str, plan_tokens: tuple[int, ...]
+    ) -> None:
+        self._codec = codec
+        self._samples = round(seconds * SAMPLE_RATE)
+        self._sound = LatentStream(codec, samples=self._samples)
+        self._given = 0
+        self._plan = (plan_json, np.array(plan_tokens, dtype=np.int64))
+        self._z = torch.zeros(0, codec.config.latent)
+        self._codes = torch.zeros((codec.config.codebooks, 0), dtype=torch.int64)
+
+    def feed(self, z: Tensor, codes: Tensor) -> Iterator[Generation]:
+        """Take the next latents, shape (t, latent), and their codes, shape (codebooks, t).
+
+        Frames are decoded in blocks of ``BLOCK_FRAMES``, however many come at once.
+        """
+        self._z = torch.cat([self._z, z])
+        self._codes = torch.cat([self._codes, codes], dim=1)
+        while len(self._z) >= BLOCK_FRAMES:
+            block, self._z = self._z[:BLOCK_FRAMES], self._z[BLOCK_FRAMES:]
+            # Codes go with the sound that is made of them, later blocks' with theirs.
+            yield from self._piece(self._sound.feed(block))
+
+    def feed_codes(self, codes: Tensor) -> Iterator[Generation]:
+        """Take the next codes alone; the latents are the codebooks' entries."""
+        return self.feed(self._codec.quantizer.decode(codes.T), codes)
+
+    def finish(self) -> Iterator[Generation]:
+        """Give what is left."""
+        rest = [self._sound.feed(self._z)] if len(self._z) else []
+        self._z = self._z[:0]
+        yield from self._piece(np.concatenate([*rest, self._sound.finish()]))
+
+    def _piece(self, waveform: Waveform) -> Iterator[Generation]:
+        if len(waveform) == 0:
+            return
+        decoded = self._codes.shape[1] - len(self._z)
+        codes, self._codes = self._codes[:, :decoded], self._codes[:, decoded:]
+        plan_json, plan_tokens = self._plan
+        self._plan = ("", np.zeros(0, dtype=np.int64))
+        sound = faded(waveform, at=self._given, samples=self._samples, rate=SAMPLE_RATE)
+        self._given += len(waveform)
+        yield Generation(
+            audio=audio_of(sound),
+            plan_json=plan_json,
+            plan_tokens=plan_tokens,
+            codes=np.ascontiguousarray(codes.numpy()),
+        )

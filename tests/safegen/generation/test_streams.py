@@ -1,0 +1,175 @@
+"""Rows give their sound piece by piece, on tiny models with random weights."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from safegen.errors import InputError
+from safegen.generation.base import Generation, Request, Span, StreamingGenerator, joined
+from safegen.generation.codec import SAMPLE_RATE
+from safegen.generation.stages import FADE_SECONDS, faded, stepwise
+from safegen.generation.streams import CONTEXT_FRAMES, FIRST_FRAMES, NEXT_FRAMES, Segment, segments
+from safegen.generation.token_rows import MusicTokens
+from tests.safegen.generation.debug_models import debug_planner, debug_system
+from tests.safegen.generation.staged_models import (
+    staged_card,
+    staged_codec,
+    staged_tokens,
+    tune,
+)
+
+SECONDS = 5.017
+"""Two segments, the last frame cut."""
+
+
+def music_tokens() -> MusicTokens:
+    codec = staged_codec()
+    card = staged_card("music-ar", "negative_prompt", "melody", "continue_from")
+    return MusicTokens(card, codec=codec, planner=debug_planner(), model=staged_tokens(codec))
+
+
+ROWS: dict[str, Callable[[], StreamingGenerator]] = {
+    "music-flow": debug_system,
+    "music-ar": music_tokens,
+}
+REQUEST = Request(prompt="calm piano, 90 bpm", seconds=SECONDS, seed=7)
+
+
+@pytest.fixture(scope="module", params=ROWS)
+def row(request: pytest.FixtureRequest) -> StreamingGenerator:
+    return ROWS[request.param]()
+
+
+@pytest.fixture(scope="module")
+def pieces(row: StreamingGenerator) -> list[Generation]:
+    return list(row.stream(REQUEST))
+
+
+def test_all_pieces_together_have_the_length_that_was_asked(pieces: list[Generation]) -> None:
+    whole = joined(pieces)
+
+    assert len(pieces) >= 4
+    assert all(piece.audio.waveform.shape[1] for piece in pieces)
+    assert whole.audio.waveform.shape == (1, round(SECONDS * SAMPLE_RATE))
+    assert whole.codes.shape[1] == 126
+    assert whole.audio.waveform[0, -1] == 0
+
+
+def test_the_first_piece_holds_the_plan_that_is_played(
+    row: StreamingGenerator, pieces: list[Generation]
+) -> None:
+    whole = row.generate(REQUEST)
+
+    assert pieces[0].plan_json == whole.plan_json
+    assert np.array_equal(pieces[0].plan_tokens, whole.plan_tokens)
+    assert all(piece.plan_json == "" for piece in pieces[1:])
+
+
+def test_pieces_are_the_same_again_however_many_are_taken(
+    row: StreamingGenerator, pieces: list[Generation]
+) -> None:
+    torch.manual_seed(99)
+    torch.rand(3)
+    again = list(islice(row.stream(REQUEST), 3))
+
+    for first, second in zip(pieces, again, strict=False):
+        assert np.array_equal(first.audio.waveform, second.audio.waveform)
+        assert np.array_equal(first.codes, second.codes)
+
+
+def test_another_seed_gives_other_sound(row: StreamingGenerator, pieces: list[Generation]) -> None:
+    other = next(row.stream(replace(REQUEST, seed=8)))
+
+    assert not np.array_equal(other.audio.waveform, pieces[0].audio.waveform)
+
+
+def test_a_short_item_comes_too(row: StreamingGenerator) -> None:
+    made = joined(list(row.stream(replace(REQUEST, seconds=1.0))))
+
+    assert made.audio.waveform.shape == (1, SAMPLE_RATE)
+    assert made.codes.shape[1] == 25
+
+
+def test_what_a_row_cannot_do_is_refused_before_the_first_piece(row: StreamingGenerator) -> None:
+    with pytest.raises(InputError, match="outside the limits"):
+        row.stream(replace(REQUEST, seconds=1000.0))
+
+
+def test_progress_ends_at_one(row: StreamingGenerator) -> None:
+    seen: list[float] = []
+    for _ in row.stream(replace(REQUEST, seconds=1.0), progress=seen.append):
+        pass
+
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+
+
+def test_settings_of_the_caller_hold_between_pieces(row: StreamingGenerator) -> None:
+    for _ in islice(row.stream(REQUEST), 2):
+        assert not torch.is_inference_mode_enabled()
+
+
+def test_tokens_drawn_in_order_are_those_of_the_whole() -> None:
+    row = music_tokens()
+
+    assert np.array_equal(joined(list(row.stream(REQUEST))).codes, row.generate(REQUEST).codes)
+
+
+def test_a_beginning_is_the_beginning_of_the_stream() -> None:
+    row, beginning = music_tokens(), tune(2.0)
+    made = joined(list(row.stream(replace(REQUEST, continue_from=beginning))))
+
+    assert np.array_equal(made.codes[:, :50], row.codec.encode(beginning))
+
+
+def test_a_repair_comes_as_one_piece() -> None:
+    row = debug_system()
+    span = Span(start_seconds=1.0, end_seconds=2.0)
+    request = replace(REQUEST, seconds=3.0, source=tune(3.0), inpaint=(span,))
+    (piece,) = row.stream(request)
+
+    assert np.array_equal(piece.audio.waveform, row.generate(request).audio.waveform)
+
+
+def test_segments_cover_every_frame_once_and_know_what_came_before() -> None:
+    parts = list(segments(300))
+
+    assert parts[0] == Segment(start=0, first=0, end=FIRST_FRAMES)
+    assert parts[1].known == CONTEXT_FRAMES
+    assert parts[1].new == NEXT_FRAMES
+    assert [f for part in parts for f in range(part.first, part.end)] == list(range(300))
+    assert parts[1].keep.sum() == CONTEXT_FRAMES
+
+
+def test_a_part_is_faded_as_the_whole_is() -> None:
+    sound = np.ones((1, 4000), dtype=np.float32)
+    whole = faded(sound, at=0, samples=4000, rate=SAMPLE_RATE)
+    parts = [
+        faded(sound[:, a : a + 700], at=a, samples=4000, rate=SAMPLE_RATE)
+        for a in range(0, 4000, 700)
+    ]
+
+    assert np.array_equal(np.concatenate(parts, axis=1), whole)
+    assert (whole[0, : 4000 - round(FADE_SECONDS * SAMPLE_RATE)] == 1).all()
+    assert whole[0, -1] == 0
+
+
+def test_steps_are_taken_on_one_thread_and_control_comes_back_as_it_was() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+
+    def steps() -> Iterator[int]:
+        for _ in range(2):
+            assert torch.is_inference_mode_enabled()
+            yield torch.get_num_threads()
+
+    try:
+        for inside in stepwise(steps()):
+            assert inside == 1
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
