@@ -2,7 +2,8 @@
 
 The gate runs these steps in this order, for every output, whoever made it:
 
- 1. admit: prompt rules and the model's license, before anything is generated
+ 1. admit: prompt rules, the model's license and the sounds that go into it, before
+    anything is generated
  2. generate, or take the sound that was made elsewhere
  3. listen to the PCM: catalog match, compositions, memorization, synthetic score
  4. decide early: what is refused already is not marked
@@ -22,8 +23,7 @@ what follows, and in ``strict`` that is a refusal.
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Generator as PieceStream
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ from safegen.generation.base import (
     Generation,
     Generator,
     ModelFacts,
+    Pieces,
     Request,
     pieces_of,
     together,
@@ -200,12 +201,14 @@ class Gate(Steps):
         file_format: FileFormat = "wav",
         progress: Callable[[float], None] | None = None,
         device: str = "cpu",
+        precision: str = "float32",
         keep_in: Path | None = None,
+        input_files: Mapping[str, Path] | None = None,
     ) -> Release:
         """Generate one item and judge it; a refusal is returned, not raised.
 
         A prompt that the policy refuses is logged and never generated; so is a request
-        whose negative prompt or story it refuses.
+        whose negative prompt or story it refuses, or with a sound that quotes a work.
 
         Args:
             generator: That makes the sound.
@@ -214,16 +217,19 @@ class Gate(Steps):
             file_format: "wav", "flac" or "mp3".
             progress: Called with the share done, in [0, 1].
             device: Where the generator computes, "cpu" or "cuda", as it shall be recorded.
+            precision: In which it computes, likewise.
             keep_in: Private folder in which the request is kept for a replay, before there
                 is a record of it; None keeps nothing but the record's commitments.
+            input_files: Field of the request that holds a sound -> the file it was read
+                from, whose manifest goes into that of the output.
         """
-        case = self._admitted(generator, request)
+        case = self._admitted(generator, request, input_files)
         early = self.decide(case, final=False)
         if not early.decision.is_release:
             return self.refuse(case, early, audio=None)
         with timed(case, "generate"):
             generation = generator.generate(request, progress=progress)
-        self._made(case, request, device=device, keep_in=keep_in)
+        self._made(case, request, device=device, precision=precision, keep_in=keep_in)
         self.refuse_marked(case, generation.audio, search=False)
         self.on_step("generated")
         return self._judge(case, generation, out=out, file_format=file_format)
@@ -237,7 +243,9 @@ class Gate(Steps):
         file_format: FileFormat = "wav",
         progress: Callable[[float], None] | None = None,
         device: str = "cpu",
+        precision: str = "float32",
         keep_in: Path | None = None,
+        input_files: Mapping[str, Path] | None = None,
     ) -> list[Release]:
         """Generate many items together, where the generator can, and judge each alone.
 
@@ -247,7 +255,7 @@ class Gate(Steps):
         Returns:
             What became of each, in order.
         """
-        cases = [self._admitted(generator, request) for request in requests]
+        cases = [self._admitted(generator, request, input_files) for request in requests]
         wanted = [
             request
             for request, case in zip(requests, cases, strict=True)
@@ -264,7 +272,7 @@ class Gate(Steps):
                 continue
             case.timings_ms["generate"] = each_ms
             generation = next(made)
-            self._made(case, request, device=device, keep_in=keep_in)
+            self._made(case, request, device=device, precision=precision, keep_in=keep_in)
             self.refuse_marked(case, generation.audio, search=False)
             self.on_step("generated")
             found.append(self._judge(case, generation, out=out, file_format=file_format))
@@ -279,17 +287,19 @@ class Gate(Steps):
         file_format: FileFormat = "wav",
         progress: Callable[[float], None] | None = None,
         device: str = "cpu",
+        precision: str = "float32",
         keep_in: Path | None = None,
+        input_files: Mapping[str, Path] | None = None,
     ) -> ReleaseStream:
         """Generate one item and let it out while it is made; see ``safegen.streaming``.
 
         Iterate to hear it. A generator that cannot stream hands its sound over whole, which
         then leaves in pieces. Arguments are those of ``generate``.
         """
-        case = self._admitted(generator, request)
+        case = self._admitted(generator, request, input_files)
 
-        def pieces() -> PieceStream[Generation, None, None]:
-            self._made(case, request, device=device, keep_in=keep_in)
+        def pieces() -> Pieces:
+            self._made(case, request, device=device, precision=precision, keep_in=keep_in)
             yield from pieces_of(generator, request, progress=progress)
 
         return ReleaseStream(self, case, pieces(), out=out, file_format=file_format)
@@ -319,14 +329,29 @@ class Gate(Steps):
         pieces = (_foreign(as_audio(waveform, sample_rate)) for waveform in waveforms)
         return ReleaseStream(self, case, pieces, out=out, file_format=file_format)
 
-    def _admitted(self, generator: Generator, request: Request) -> Case:
+    def _admitted(
+        self, generator: Generator, request: Request, input_files: Mapping[str, Path] | None
+    ) -> Case:
         return self.admit(
-            generator.facts, prompt=request.prompt, seed=request.seed, request=request
+            generator.facts,
+            prompt=request.prompt,
+            seed=request.seed,
+            request=request,
+            input_files=input_files,
         )
 
-    def _made(self, case: Case, request: Request, *, device: str, keep_in: Path | None) -> None:
+    def _made(
+        self,
+        case: Case,
+        request: Request,
+        *,
+        device: str,
+        precision: str,
+        keep_in: Path | None,
+    ) -> None:
         """Note by which build an item is made, and keep its request."""
-        case.item = dataclasses.replace(case.item, build=this_build(device))
+        build = this_build(device, precision=precision)
+        case.item = dataclasses.replace(case.item, build=build)
         if keep_in is not None:
             keep(request, keep_in, record_id=case.item.record_id)
 

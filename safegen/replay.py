@@ -15,22 +15,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from registry import releases
 from registry.errors import NotFoundError
 from registry.session import Database
 from safegen.audio import Audio, load, pcm_sha256, sha256_file
 from safegen.errors import InputError, IntegrityError, SafegenError
-from safegen.generation.base import Chapter, Generator, Request, Span
+from safegen.generation.base import Chapter, Generator, Request, Span, joined, pieces_of
 from safegen.provenance import record
 from safegen.provenance.log import Log
 from safegen.readback import agreement
 from safegen.recording import model_json
 from safegen.requested import Build, differing
+
+_ROUNDING_SECONDS: Final = 1e-6
+"""Less than a sample, more than the sum of many lengths is off."""
 
 
 class FileState(StrEnum):
@@ -241,7 +245,7 @@ def replay(
     check_request(original, request, salt=salt)
 
     # 4 The samples before the mark: marks are drawn anew for every release.
-    audio = generator.generate(request, progress=progress).audio
+    audio = _made_again(original, request, generator, progress=progress)
 
     # 5 A hash says only yes or no; how far off it is, the released file tells.
     made = pcm_sha256(audio)
@@ -258,6 +262,26 @@ def replay(
         differences=_differences(original, generator, audio, code=code, build=build),
         agreement=distance,
     )
+
+
+def _made_again(
+    original: Original,
+    request: Request,
+    generator: Generator,
+    *,
+    progress: Callable[[float], None] | None,
+) -> Audio:
+    """Make the sound as it was made then: whole, or piece by piece as far as it came."""
+    if "stream" not in original.entry:
+        return generator.generate(request, progress=progress).audio
+    pieces, seconds = [], 0.0
+    with closing(pieces_of(generator, request, progress=progress)) as stream:
+        for piece in stream:
+            pieces.append(piece)
+            seconds += piece.audio.seconds
+            if seconds >= float(original.entry["request"]["seconds"]) - _ROUNDING_SECONDS:
+                break
+    return joined(pieces).audio
 
 
 def check_request(original: Original, request: Request, *, salt: Callable[[str], bytes]) -> None:
@@ -290,7 +314,7 @@ def _differences(
     then, now = dict(entry["model"]), dict(model_json(generator.facts))
     then["safegen"], now["safegen"] = entry["code"]["version"], code
     if "build" in entry:  # records of earlier versions tell nothing of it
-        then |= entry["build"]
+        then |= {"precision": "float32", **entry["build"]}
         now |= {name: str(value) for name, value in build.to_json().items()}
     then["seconds"], now["seconds"] = f"{entry['request']['seconds']:g}", f"{audio.seconds:g}"
     first = ("name", "weights_sha256", "version", "seconds")

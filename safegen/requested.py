@@ -44,6 +44,7 @@ class Build:
         machine: Architecture, "x86_64".
         cpu_capability: Vector instructions that torch uses, "AVX2".
         device: "cpu" or "cuda".
+        precision: Of weights and activations.
     """
 
     torch: str
@@ -51,17 +52,19 @@ class Build:
     machine: str
     cpu_capability: str
     device: str
+    precision: str = "float32"
 
     def to_json(self) -> dict[str, Json]:
         """Give the part of the record."""
         return dict(asdict(self))
 
 
-def this_build(device: str) -> Build:
+def this_build(device: str, *, precision: str = "float32") -> Build:
     """Describe the running one.
 
     Args:
         device: On which the generator computes, "cpu" or "cuda".
+        precision: In which it computes.
     """
     return Build(
         torch=torch.__version__,
@@ -69,6 +72,7 @@ def this_build(device: str) -> Build:
         machine=platform.machine(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         device=device,
+        precision=precision,
     )
 
 

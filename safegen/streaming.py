@@ -33,7 +33,7 @@ from detectors.base import Waveform
 from safegen import policy
 from safegen.audio import Audio, FileFormat
 from safegen.errors import InputError, ReleaseBlockedError
-from safegen.generation.base import Generation, joined
+from safegen.generation.base import Generation, Pieces, joined
 from safegen.matching import LEAST_SECONDS
 from safegen.policy import CheckResult, Outcome
 from safegen.publishing import Stage
@@ -61,7 +61,7 @@ class ReleaseStream(Iterator[Audio]):
         self,
         steps: Steps,
         case: Case,
-        pieces: Generator[Generation, None, None],
+        pieces: Pieces,
         *,
         out: Path,
         file_format: FileFormat,

@@ -1,13 +1,17 @@
 """``safegen generate``: text to released audio."""
 
+import contextlib
 import secrets
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from safegen.cli.asking import chapter_option, load_sounds, request_of, sound_options
+from safegen.cli.generating import Way, grouped
+from safegen.cli.hearing import PIPE, Hearing
 from safegen.cli.options import (
     config,
     emit,
@@ -19,6 +23,7 @@ from safegen.cli.options import (
 from safegen.errors import InputError
 
 if TYPE_CHECKING:
+    from safegen.audio import FileFormat
     from safegen.recording import Release
 
 MAX_SEED = 2**63
@@ -85,10 +90,38 @@ MAX_SEED = 2**63
     "record has only hashes.",
 )
 @click.option(
+    "--stream",
+    "stream_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Hear the sound while it is made: write it to FILE (WAV, or a named pipe) as it leaves "
+    "the gate; - is stdout, and results go to stderr. One item.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Items that are made together, where the model can; each has the bits it has alone.",
+)
+@click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
+    help="auto is a GPU for public checkpoints, where there is one, and the CPU for what ships.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Of public checkpoints; auto is float32 on the CPU and bfloat16 on a GPU.",
+)
+@click.option(
+    "--accept-license",
+    is_flag=True,
+    help="Accept the license of a model in a folder; of an installed one it was accepted then.",
 )
 @gate_options
 @format_option
@@ -112,7 +145,11 @@ def generate(
     is_kept: bool,
     scan_name: str,
     file_format: str,
+    stream_file: Path | None,
+    batch: int,
     device: str,
+    precision: str,
+    accept_license: bool,
     out: Path,
     format_: str,
     quiet: bool,
@@ -135,12 +172,13 @@ def generate(
     \b
     Example:
       safegen generate "a calm piano piece in A minor, 80 bpm, no drums" --out out/
+      safegen generate "a fast rock song" --seconds 60 --stream - --out out/ | ffplay -
     """
     from safegen.gate import Gate
     from safegen.generation.batches import Line, check_lines, items, read_lines
-    from safegen.generation.known import any_card
+    from safegen.generation.known import usable
     from safegen.generation.requests import check
-    from safegen.generation.systems import load
+    from safegen.generation.systems import device_of, load, precision_of
     from safegen.matching import Scan
     from safegen.resuming import Earlier
 
@@ -153,11 +191,18 @@ def generate(
             remedy="Name the seed that was printed with the first item.",
         )
     total = count * len(lines)
+    if stream_file is not None and (total > 1 or resume):
+        raise InputError(
+            f"--stream with {total} items" if total > 1 else "--stream with --resume",
+            remedy="One item can be heard at a time: leave the other options out.",
+        )
     first = secrets.randbelow(MAX_SEED - total) if seed is None else seed
     if first + total > MAX_SEED:
         raise InputError(f"seed {first} + count {total} is beyond {MAX_SEED}", remedy="Lower it.")
     settings = config()
-    found = any_card(model_name, models=settings.models)
+    accepted = datetime.now(UTC).date().isoformat() if accept_license else ""
+    found = usable(model_name, models=settings.models, accepted=accepted)
+    where = device_of(found, device)
     template = request_of(
         prompt=prompt,
         negative_prompt=negative_prompt,
@@ -167,56 +212,71 @@ def generate(
             melody=melody_file,
             continue_from=continue_file,
             source=source_file,
-            max_seconds=found.longest_seconds,
+            max_seconds=found.card.longest_seconds,
         ),
         strength=strength,
         inpaint_texts=inpaint_texts,
         chapter_texts=chapter_texts,
     )
     if prompts_file is None:
-        check(template, found)
+        check(template, found.card)
     else:
-        check_lines(template, lines, found, path=prompts_file, count=count)
+        check_lines(template, lines, found.card, path=prompts_file, count=count)
 
-    gate = Gate.open(policy_name=policy_name, scan=Scan(scan_name))
-    try:
-        generator = load(model_name, device=device, models=settings.models)
+    hidden = quiet or not sys.stderr.isatty()
+    is_piped = stream_file == PIPE
+    with contextlib.ExitStack() as stack:
+        hearing = None if stream_file is None else stack.enter_context(Hearing(stream_file))
+        gate = Gate.open(policy_name=policy_name, scan=Scan(scan_name))
+        stack.callback(gate.close)
+        way = Way(
+            gate=gate,
+            generator=load(
+                model_name,
+                device=device,
+                precision=precision,
+                models=settings.models,
+                accepted=accepted,
+            ),
+            out=out,
+            file_format=cast("FileFormat", file_format),
+            device=where,
+            precision=precision_of(precision, where) if found.checkpoint else "float32",
+            keep_in=settings.requests if is_kept else None,
+        )
         earlier = Earlier(gate.database, gate.salt, out, file_format) if resume else None
-        refused, skipped = False, 0
-        hidden = quiet or not sys.stderr.isatty()
-        with click.progressbar(
-            length=total * 100, label="Generating", file=sys.stderr, hidden=hidden
-        ) as bar:
-            for item in items(template, lines, count=count, first_seed=first):
-                done = 0
+        refused, done, skipped = False, 0, 0
+        bar = stack.enter_context(
+            click.progressbar(
+                length=total * 100, label="Generating", file=sys.stderr, hidden=hidden
+            )
+        )
 
-                def advance(share: float) -> None:
-                    nonlocal done
-                    step = max(0, int(share * 95) - done)
-                    done += step
-                    bar.update(step)
+        def advance(share: float) -> None:
+            """Draw the bar: what is whole, and the share of what is being made."""
+            bar.update(max(0, int(100 * (done + 0.95 * share * len(group))) - bar.pos))
 
-                bar.label = f"Generating {item.number + 1}/{total}"
-                if earlier is not None and earlier.has(item.request, generator.facts):
-                    skipped += 1
-                    bar.update(100)
-                    continue
-                release = gate.generate(
-                    generator,
-                    item.request,
-                    out=out,
-                    file_format=file_format,  # type: ignore[arg-type]
-                    progress=advance,
-                    device="cuda" if device == "cuda" else "cpu",
-                    keep_in=settings.requests if is_kept else None,
-                )
-                bar.update(100 - done)
+        for group in grouped(items(template, lines, count=count, first_seed=first), batch):
+            wanted = [
+                item
+                for item in group
+                if earlier is None or not earlier.has(item.request, way.generator.facts)
+            ]
+            skipped += len(group) - len(wanted)
+            bar.label = f"Generating {min(total, done + len(group))}/{total}"
+            releases = (
+                way.made(wanted, advance)
+                if hearing is None
+                else [way.heard(item, hearing, advance) for item in wanted]
+            )
+            done += len(group)
+            bar.update(max(0, 100 * done - bar.pos))
+            if not hidden:
+                click.echo("\r\033[K", nl=False, err=True)
+            for item, release in zip(wanted, releases, strict=True):
                 refused |= not release.is_released
-                if not hidden:
-                    click.echo("\r\033[K", nl=False, err=True)
-                emit({**release.to_json(), "item": item.number}, text_of(release), format_)
-    finally:
-        gate.close()
+                row = {**release.to_json(), "item": item.number}
+                emit(row, text_of(release), format_, err=is_piped)
     if skipped:
         click.echo(f"{skipped} of {total} items were released before.", err=True)
     raise SystemExit(3 if refused else 0)

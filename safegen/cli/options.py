@@ -121,9 +121,12 @@ def json_line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
 
 
-def emit(row: Mapping[str, Any], text: str, format_: str) -> None:
-    """Print one result on stdout, as JSON or as the text made for people."""
-    click.echo(json_line(row) if format_ == "jsonl" else text)
+def emit(row: Mapping[str, Any], text: str, format_: str, *, err: bool = False) -> None:
+    """Print one result, as JSON or as the text made for people.
+
+    It goes to stdout, or with ``err`` to stderr where stdout carries sound.
+    """
+    click.echo(json_line(row) if format_ == "jsonl" else text, err=err)
 
 
 def moment(option: str, text: str | None) -> datetime | None:

@@ -110,7 +110,8 @@ def replay(
     where = (
         str(original.entry.get("build", {}).get("device", "cpu")) if device == "auto" else device
     )
-    generator = load(original.model_name, device=where, models=settings.models)
+    precision = str(original.entry.get("build", {}).get("precision", "float32"))
+    generator = load(original.model_name, device=where, precision=precision, models=settings.models)
     hidden = quiet or not sys.stderr.isatty()
     with click.progressbar(length=100, label="Replaying", file=sys.stderr, hidden=hidden) as bar:
         found = replay_one(
@@ -119,7 +120,7 @@ def replay(
             generator,
             salt=salt,
             code=importlib.metadata.version("safegen"),
-            build=this_build(where),
+            build=this_build(where, precision=precision),
             progress=lambda share: bar.update(max(0, int(100 * share) - bar.pos)),
         )
     emit(found.to_json(), _text(found), format_)

@@ -10,6 +10,7 @@ items at once (``BatchGenerator``), and a sound piece by piece (``StreamingGener
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator as PythonGenerator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -141,6 +142,10 @@ class Generator(Protocol):
         """
 
 
+Pieces = PythonGenerator[Generation, None, None]
+"""Consecutive pieces of one sound; ``close`` stops their making."""
+
+
 @runtime_checkable
 class BatchGenerator(Generator, Protocol):
     """A generator that makes many items faster together than one after the other."""
@@ -204,7 +209,7 @@ def joined(pieces: Sequence[Generation]) -> Generation:
 
 def pieces_of(
     generator: Generator, request: Request, *, progress: Callable[[float], None] | None = None
-) -> Iterator[Generation]:
+) -> Pieces:
     """Make one item piece by piece, or in one piece if the generator does not stream."""
     if isinstance(generator, StreamingGenerator):
         yield from generator.stream(request, progress=progress)

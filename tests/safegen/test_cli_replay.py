@@ -130,7 +130,9 @@ def test_what_has_changed_since_then_is_named(
     made = _made(tmp_path)
     build = requested.this_build
     monkeypatch.setattr(
-        requested, "this_build", lambda device: dataclasses.replace(build(device), torch="9.9")
+        requested,
+        "this_build",
+        lambda device, **told: dataclasses.replace(build(device, **told), torch="9.9"),
     )
     monkeypatch.setattr(procedural, "LOUDNESS_RMS", 0.0999)
 

@@ -1,0 +1,102 @@
+"""How are the items of one command made: one by one, together, or heard as they come?"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safegen.cli.hearing import Hearing
+from safegen.errors import ReleaseBlockedError
+
+if TYPE_CHECKING:
+    from safegen.audio import FileFormat
+    from safegen.gate import Gate
+    from safegen.generation.base import Generator
+    from safegen.generation.batches import BatchItem
+    from safegen.recording import Release
+
+Progress = Callable[[float], None]
+"""Takes the share done of what is being made, in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """From a generator through a gate into a folder.
+
+    Attributes:
+        gate: Open.
+        generator: That makes the sound.
+        out: Output folder.
+        file_format: "wav", "flac" or "mp3".
+        device: Where the generator computes, "cpu" or "cuda".
+        precision: In which it computes.
+        keep_in: Where requests are kept for a replay; None keeps none.
+    """
+
+    gate: "Gate"
+    generator: "Generator"
+    out: Path
+    file_format: "FileFormat"
+    device: str
+    precision: str
+    keep_in: Path | None
+
+    def made(self, items: "list[BatchItem]", progress: Progress) -> "list[Release]":
+        """Make items, together if they are many; a refusal is returned."""
+        requests = [item.request for item in items]
+        if len(requests) > 1:
+            return self.gate.generate_batch(
+                self.generator,
+                requests,
+                out=self.out,
+                file_format=self.file_format,
+                progress=progress,
+                device=self.device,
+                precision=self.precision,
+                keep_in=self.keep_in,
+            )
+        return [
+            self.gate.generate(
+                self.generator,
+                request,
+                out=self.out,
+                file_format=self.file_format,
+                progress=progress,
+                device=self.device,
+                precision=self.precision,
+                keep_in=self.keep_in,
+            )
+            for request in requests
+        ]
+
+    def heard(self, item: "BatchItem", hearing: Hearing, progress: Progress) -> "Release":
+        """Make one item and write what leaves the gate as it leaves; a refusal is returned.
+
+        Raises:
+            ListenerLeftError: If nobody reads any more; the stream is broken off then.
+        """
+        stream = self.gate.stream(
+            self.generator,
+            item.request,
+            out=self.out,
+            file_format=self.file_format,
+            progress=progress,
+            device=self.device,
+            precision=self.precision,
+            keep_in=self.keep_in,
+        )
+        with stream:
+            try:
+                for chunk in stream:
+                    hearing.write(chunk)
+            except ReleaseBlockedError:
+                pass  # the record tells why, as that of every refusal does
+        return stream.release
+
+
+def grouped(items: "Iterable[BatchItem]", size: int) -> "Iterator[list[BatchItem]]":
+    """Cut items into groups of at most ``size``."""
+    rest = iter(items)
+    while group := list(islice(rest, size)):
+        yield group

@@ -1,0 +1,116 @@
+"""Where does a sound go that is heard while it is made? Into a WAV file, or down a pipe.
+
+The length of a stream is not known when its header is written; a pipe's header says so
+as players expect it, that of a file is put right at the end.
+"""
+
+import os
+import struct
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from safegen.errors import InputError, SafegenError
+
+if TYPE_CHECKING:
+    from safegen.audio import Audio
+
+PIPE: Final = Path("-")
+_UNKNOWN: Final = 0xFFFFFFFF
+_BYTES: Final = 2
+_HEADER_BYTES: Final = 44
+
+
+class ListenerLeftError(SafegenError):
+    """Nobody reads the pipe any more."""
+
+
+class Hearing:
+    """Writes a sound piece by piece, 16 bits a sample.
+
+    Args:
+        path: A file that is not there yet, a named pipe, or ``PIPE`` for stdout.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._shape = (0, 0)
+        self._written_bytes = 0
+
+    def __enter__(self) -> "Hearing":
+        """Open the file.
+
+        Raises:
+            InputError: If it is there, or cannot be written.
+        """
+        if self._path == PIPE:
+            self._file = sys.stdout.buffer
+            return self
+        if self._path.exists() and not self._path.is_fifo():
+            raise InputError(f"{self._path} exists", remedy="Name another file for --stream.")
+        try:
+            self._file = self._path.open("wb")
+        except OSError as error:
+            raise InputError(
+                f"{self._path}: cannot be written ({error.strerror})", remedy="Name another file."
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Put the header right, and close; a file of which nothing was heard is removed."""
+        file = self._file
+        if file is None or self._path == PIPE:
+            return
+        if self._written_bytes and file.seekable():
+            file.seek(0)
+            file.write(_header(*self._shape, data_bytes=self._written_bytes))
+        file.close()
+        if not self._written_bytes and self._path.is_file():
+            self._path.unlink()
+
+    def write(self, audio: "Audio") -> None:
+        """Write the next piece.
+
+        Raises:
+            ListenerLeftError: If nobody reads the pipe any more.
+        """
+        import numpy as np
+
+        if self._file is None:
+            msg = "the hearing is not open"
+            raise ValueError(msg)
+        # As the file's encoder does it: full scale is 32768.
+        scaled = np.clip(np.rint(audio.waveform.T * 32_768.0), -32_768, 32_767)
+        data = scaled.astype("<i2").tobytes()
+        try:
+            if not self._written_bytes:
+                self._shape = (audio.waveform.shape[0], audio.sample_rate)
+                self._file.write(_header(*self._shape, data_bytes=_UNKNOWN))
+            self._file.write(data)
+            self._file.flush()
+        except BrokenPipeError as error:
+            if self._path == PIPE:  # or Python would try again at its end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise ListenerLeftError(
+                "nobody listens to the stream any more",
+                remedy="The log has it as broken off; no file was made.",
+            ) from error
+        self._written_bytes += len(data)
+
+
+def _header(channels: int, sample_rate: int, *, data_bytes: int) -> bytes:
+    """Write the header of a WAV file; unknown lengths are the largest, as in a pipe."""
+    frame = channels * _BYTES
+    riff = min(data_bytes + _HEADER_BYTES - 8, _UNKNOWN)
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        *(b"RIFF", riff, b"WAVE", b"fmt ", 16, 1, channels),
+        *(sample_rate, sample_rate * frame, frame, 8 * _BYTES, b"data", data_bytes),
+    )
