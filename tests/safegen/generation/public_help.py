@@ -97,7 +97,8 @@ class NoiseFamily:
     """What a family's module offers."""
 
     def describe(self, folder: Path) -> Described:
-        settings(folder / "config.json")
+        is_pipeline = (folder / "model_index.json").is_file()
+        settings(folder / ("model_index.json" if is_pipeline else "config.json"))
         return Described(
             summary="Noise.",
             sample_rate=RATE,

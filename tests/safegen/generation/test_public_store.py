@@ -50,9 +50,10 @@ def source(tmp_path: Path) -> Path:
     return save_checkpoint(tmp_path / "source")
 
 
-def put(models: Path, source: Path, public: PublicCard = FREE, **more: bool) -> Checkpoint:
-    wanted = {"overwrite": False, **more}
-    return public_store.install(models, public, source, expected={}, **wanted)
+def put(
+    models: Path, source: Path, public: PublicCard = FREE, *, overwrite: bool = False
+) -> Checkpoint:
+    return public_store.install(models, public, source, expected={}, overwrite=overwrite)
 
 
 # What a whole checkpoint is ------------------------------------------------------------
