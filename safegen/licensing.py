@@ -171,7 +171,8 @@ def owed_by(body: Mapping[str, Any]) -> tuple[Owed, ...]:
     """
     named = {reason["problem"] for reason in body["decision"]["reasons"]}
     found: dict[str, Owed] = {}
-    for match in body["matches"]:
+    of_inputs = [match for each in body.get("inputs", []) for match in each["matches"]]
+    for match in [*body["matches"], *of_inputs]:
         license_ = match.get("license")  # records from before obligations have none
         if not license_:
             continue

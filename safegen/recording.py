@@ -24,6 +24,7 @@ from safegen.generation.base import ModelFacts
 from safegen.kept import others_of, plain_of
 from safegen.matching import Scan
 from safegen.policy import Action, CheckResult, Decision, Policy
+from safegen.provenance.c2pa import C2paFinding
 from safegen.provenance.record import Json
 from safegen.requested import Build
 from safegen.synthesis import origin_of, summary_json
@@ -163,6 +164,9 @@ MAX_MATCHES: Final = 64
 """Strongest matches that a record holds; the decision rests on all, the entry must fit the log."""
 MAX_HINTS: Final = 16
 """Hints at compositions that a record holds, those without a license first; it must fit the log."""
+MAX_INPUT_MATCHES: Final = 6
+"""Strongest matches that a record holds of each sound that was given; for the same reason."""
+_MAX_FAILURES: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +211,54 @@ def hints_json(hints: Sequence[LicensedComposition]) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InputFinding:
+    """What was found of a sound that was given to the model.
+
+    Attributes:
+        kind: Field of the request: "melody", "continue_from", "source".
+        matches: Where it quotes works.
+        compositions: Hints at works whose notes it plays.
+        basis: What leads to a release of ours: "watermark", "sha256", "c2pa"; "" if nothing.
+        record_id: Of that release.
+        file_sha256: Of the file it was read from, "" if there was none.
+        manifest: What that file's manifest amounts to; None if there was no file.
+    """
+
+    kind: str
+    matches: tuple[LicensedMatch, ...] = ()
+    compositions: tuple[LicensedComposition, ...] = ()
+    basis: str = ""
+    record_id: str = ""
+    file_sha256: str = ""
+    manifest: C2paFinding | None = None
+
+    def stretches_json(self) -> list[dict[str, Any]]:
+        """Give the rows of its matches, the strongest."""
+        return [match.to_json() for match in self.matches[:MAX_INPUT_MATCHES]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the row of the record."""
+        manifest = self.manifest
+        return {
+            "kind": self.kind,
+            "matches": self.stretches_json(),
+            "compositions": hints_json(self.compositions[:MAX_INPUT_MATCHES]),
+            "release": {"basis": self.basis, "record_id": self.record_id} if self.basis else None,
+            "file": None
+            if manifest is None
+            else {
+                "sha256": self.file_sha256,
+                "c2pa": {
+                    "state": manifest.state,
+                    "failures": list(manifest.failures[:_MAX_FAILURES]),
+                    # Of a manifest that is not ours, nothing else is believed.
+                    "record_id": manifest.record_id if manifest.state == "trusted" else "",
+                },
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """The file that is about to be visible.
 
@@ -248,6 +300,7 @@ class Judgement:
         scan: How the matches were looked for.
         compositions: Hints at works whose notes are played; no evidence of copying.
         synthetic: What the classifier heard before the mark; None if it gave no answer.
+        inputs: What was found of the sounds that the model was given.
     """
 
     policy: Policy
@@ -258,6 +311,7 @@ class Judgement:
     scan: Scan = Scan.PLAIN
     compositions: tuple[LicensedComposition, ...] = ()
     synthetic: SyntheticFinding | None = None
+    inputs: tuple[InputFinding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,7 +382,7 @@ class Release:
             "seed": self.item.seed,
             "seconds": round(self.item.seconds, 3),
             "pcm_sha256": self.item.pcm_sha256,
-            "inputs": self.item.request.get("inputs", []),
+            "inputs": _inputs_json(self.item, self.judgement),
             "watermark": {
                 "payload": payload_hex(finished.payload) if finished else None,
                 "detected": mark is not None and mark.detected,
@@ -403,6 +457,8 @@ def body(
         "scan": judgement.scan.to_json(),
         "matches": [match.to_json() for match in judgement.matches[:MAX_MATCHES]],
         "compositions": hints_json(judgement.compositions),
+        # Only of a model that was given sounds; records of earlier versions have none.
+        **({"inputs": [each.to_json() for each in judgement.inputs]} if judgement.inputs else {}),
         "memorization": memorization_json(judgement.memorization),
         "synthetic": _synthetic_json(judgement, finished),
         "output": None if finished is None else _output(finished),
@@ -543,6 +599,14 @@ def memorization_json(finding: MemorizationFinding | None) -> dict[str, Any]:
         "score": round(finding.score, 4),
         "nearest_item": finding.nearest_item,
     }
+
+
+def _inputs_json(item: Item, judgement: Judgement) -> list[Any]:
+    """Give what is told of each input, with what was found of it."""
+    told = item.request.get("inputs", [])
+    found = {each.kind: each.to_json() for each in judgement.inputs}
+    rows = told if isinstance(told, list) else []
+    return [{**row, **found.get(str(row["kind"]), {})} for row in rows if isinstance(row, dict)]
 
 
 def _synthetic_json(judgement: Judgement, finished: Finished | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import importlib.metadata
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -33,6 +33,7 @@ from safegen.audio import Audio, FileFormat, encode, pcm_sha256
 from safegen.checking import CHECK_SECONDS, SEARCH_SECONDS, VARIANT_SECONDS, run_check
 from safegen.generation.base import Generation, ModelFacts, Request
 from safegen.generation.requests import check_text, texts
+from safegen.input_sounds import InputSounds
 from safegen.kept import kept_of, plain_of
 from safegen.licensing import licensed_compositions, licensed_matches, owed
 from safegen.matching import CatalogMatcher, Prints, Scan, prints_of
@@ -126,6 +127,7 @@ class Case:
     prints: Prints | None = None
     kept: tuple[NewFingerprint, ...] = ()
     mark: NewMark | None = None
+    inputs: InputSounds | None = None
     stream: StreamFacts | None = None
 
 
@@ -180,12 +182,15 @@ class Steps:
         seed: int | None,
         request: Request | None = None,
         source_name: str = "",
+        input_files: Mapping[str, Path] | None = None,
     ) -> Case:
-        """Open the case of an output: prompt rules and the model's license.
+        """Open the case of an output: prompt rules, the model's license, what goes into it.
 
         Raises:
-            InputError: If a text is none that a model reads.
+            InputError: If a text is none that a model reads, or a file of ``input_files`` is
+                not the sound of the request's field of that name.
         """
+        given = request and InputSounds(request, input_files, trust_anchors=self._trust_anchors)
         others = [] if request is None else list(texts(request))[bool(prompt) :]
         for name, text in [("prompt", prompt or ""), *others]:
             check_text(name, text)
@@ -209,8 +214,33 @@ class Steps:
         read = [text for _, text in others]
         self.check(case, "prompt", lambda: self._judge_prompt(prompt, read))
         self.check(case, "model_license", lambda: policy.judge_model(self.policy, facts))
+        if given:
+            self._listen_inputs(case, given)
         self.on_step("admitted")
         return case
+
+    def _listen_inputs(self, case: Case, given: InputSounds) -> None:
+        """Compare the sounds that the model is given with the catalog, and with our releases."""
+        case.inputs = given
+        at, longer = case.item.time, (self._scan.variants - 1) * VARIANT_SECONDS * given.seconds
+        self.check(
+            case,
+            policy.INPUT_MATCH,
+            lambda: given.compare(
+                self.matcher, self.database, self.policy, at=at, scan=self._scan
+            ),
+            limit_seconds=CHECK_SECONDS + longer,
+        )
+        if given.has_melody:
+            self.check(
+                case,
+                policy.INPUT_COMPOSITION,
+                lambda: given.compositions(
+                    self.matcher, self.database, self.policy, at=at, scan=self._scan
+                ),
+                limit_seconds=CHECK_SECONDS + SEARCH_SECONDS * (self._scan is Scan.DEEP),
+            )
+        given.trace(self.database, self.mark_keys, inflation=self._inflation)
 
     def _judge_prompt(self, prompt: str | None, others: Sequence[str]) -> CheckResult:
         with self.database.read() as session:
@@ -331,6 +361,7 @@ class Steps:
                 claim=self._claim(case, mark.payload),
                 key=self._manifest_key,
                 trust_anchors=self._trust_anchors,
+                ingredients=case.inputs.ingredients() if case.inputs else (),
             )
         self.on_step("signed")
 
@@ -454,13 +485,19 @@ class Steps:
         return policy.judge_synthetic(self.policy, case.synthetic, marked=marked)
 
     def refuse_marked(self, case: Case, audio: Audio, *, search: bool) -> None:
-        """Fail the watermark check of a sound that carries our mark already."""
+        """Fail the watermark check of a sound that carries our mark already.
+
+        It may be the mark of a release that the model was given: the record names that one, and
+        the new mark is read back over the old.
+        """
+        known = case.inputs.marks if case.inputs else frozenset()
 
         def hear() -> CheckResult:
             finding = watermark.detect(
                 audio, keys=self.mark_keys, search=search, inflation=self._inflation
             )
-            if not finding.detected:
+            is_given = finding.payload in known or (finding.payload is None and known)
+            if not finding.detected or is_given:
                 return CheckResult(name="watermark", outcome=Outcome.PASS, detail="not marked yet")
             return CheckResult(
                 name="watermark",
@@ -543,6 +580,7 @@ class Steps:
             scan=self._scan,
             compositions=case.compositions,
             synthetic=case.synthetic,
+            inputs=case.inputs.findings if case.inputs else (),
         )
 
     def refuse(self, case: Case, judgement: Judgement, *, audio: Audio | None) -> Release:
@@ -666,10 +704,12 @@ def _tags(case: Case) -> dict[str, str]:
 
 
 def _quotations(case: Case) -> tuple[c2pa.Quotation, ...]:
-    """Name what the file quotes under licenses that oblige to something, each work once."""
+    """Name what the file quotes or is made from under licenses that oblige, each work once."""
     result = case.checks.get("catalog_match")
     licensed = result.evidence.get("licensed") if result else None
     quoted = licensed if isinstance(licensed, list) else []
+    mine = [each for each in case.matches if each.match.work_id in quoted]
+    given = case.inputs.quoted if case.inputs else ()
     found = {
         each.match.work_id: c2pa.Quotation(
             work_id=each.match.work_id,
@@ -681,8 +721,8 @@ def _quotations(case: Case) -> tuple[c2pa.Quotation, ...]:
             obligations=each.terms.obligations,
             attribution=each.terms.attribution,
         )
-        for each in case.matches
-        if each.terms is not None and each.terms.obligations and each.match.work_id in quoted
+        for each in (*mine, *given)
+        if each.terms is not None and each.terms.obligations
     }
     return tuple(found.values())
 
