@@ -236,6 +236,12 @@ def recognize(folder: Path) -> Family:
     for family in FAMILIES:
         if family.marker == told:
             return family
+    if not told and (folder / "model_config.json").is_file():
+        raise InputError(
+            f"{folder}: a checkpoint in the layout of stable-audio-tools, which is not read here",
+            remedy="Convert it with scripts/convert_stable_audio_3_to_diffusers.py of diffusers "
+            "(Stable Audio 3), and name the folder it writes.",
+        )
     known = ", ".join(family.title for family in FAMILIES)
     raise InputError(
         f"{folder}: {f'a checkpoint of {told!r}' if told else 'no checkpoint'}, "

@@ -20,6 +20,7 @@ from safegen.generation.diffusers_models.running import (
     Diffuser,
     OnStep,
     drawn,
+    in_float32,
     refuse_long_text,
     seeded,
 )
@@ -108,7 +109,7 @@ class AudioLDM2(Diffuser):
         )
         hop = math.prod(pipe.vocoder.config.upsample_rates)
         pipe.scheduler = seeded(self.scheduler, dices)
-        made = pipe(
+        latents = pipe(
             [x.prompt for x in requests],
             # Half a frame more, or division rounds the count of frames down.
             audio_length_in_s=(frames + 0.5) * hop / self.card.sample_rate,
@@ -118,10 +119,12 @@ class AudioLDM2(Diffuser):
             generator=dices,
             latents=drawn(dices, like),
             callback=lambda step, _t, _latents: on_step(step + 1),
-            output_type="pt",
+            output_type="latent",
         ).audios
-        waveforms: Tensor = made
-        return waveforms[:, None]
+        with in_float32(pipe.vae), in_float32(pipe.vocoder):
+            mel = pipe.vae.decode(latents.float() / pipe.vae.config.scaling_factor).sample
+            made: Tensor = pipe.vocoder(mel[:, 0])
+        return made[:, None]
 
     def _frames(self, request: Request) -> int:
         """Count the spectrogram's frames, whole steps of the autoencoder."""

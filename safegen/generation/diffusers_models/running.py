@@ -15,7 +15,8 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -107,23 +108,20 @@ class Diffuser(ABC):
         for request in requests:
             check(request, self.card)
             self.refuse(request)
-        made: dict[int, Generation] = {}
+        made: dict[int, Audio] = {}
         for group in self._groups(requests):
-            for place, audio in zip(
-                group,
-                self._together(
-                    [requests[x] for x in group],
-                    _share_of(progress, done=len(made), now=len(group), of=len(requests)),
-                ),
-                strict=True,
-            ):
-                made[place] = Generation(
-                    audio=audio,
-                    plan_json="",
-                    plan_tokens=np.zeros(0, dtype=np.int64),
-                    codes=np.zeros((0, 0), dtype=np.int64),
-                )
-        return [made[x] for x in range(len(requests))]
+            share = _share_of(progress, done=len(made), now=len(group), of=len(requests))
+            together = self._together([requests[place] for place in group], share)
+            made.update(zip(group, together, strict=True))
+        return [
+            Generation(
+                audio=made[place],
+                plan_json="",
+                plan_tokens=np.zeros(0, dtype=np.int64),
+                codes=np.zeros((0, 0), dtype=np.int64),
+            )
+            for place in range(len(requests))
+        ]
 
     def _groups(self, requests: Sequence[Request]) -> list[list[int]]:
         """Say which requests are made together, by their places."""
@@ -229,6 +227,17 @@ def seeded(scheduler: Any, dices: list[torch.Generator], **changes: Any) -> Any:
 
     fresh.step = step
     return fresh
+
+
+@contextmanager
+def in_float32(model: Any) -> Iterator[None]:
+    """Compute in float32 for a while: bfloat16 has eight bits, and a sound needs sixteen."""
+    dtype = model.dtype
+    model.to(torch.float32)
+    try:
+        yield
+    finally:
+        model.to(dtype)
 
 
 def drawn(dices: list[torch.Generator], like: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from safegen.generation.diffusers_models.running import (
     OnStep,
     drawn,
     fitted,
+    in_float32,
     refuse_long_text,
     seeded,
 )
@@ -128,8 +129,9 @@ class StableAudio(Diffuser):
             output_type="latent",
             **options,
         ).audios
-        decoded: Tensor = pipe.vae.decode(latents).sample
-        return decoded
+        with in_float32(pipe.vae):
+            made: Tensor = pipe.vae.decode(latents.float()).sample
+        return made
 
     def _heard(self, sources: list[Audio]) -> Tensor:
         vae, size = self.pipeline.vae, self.pipeline.transformer.config

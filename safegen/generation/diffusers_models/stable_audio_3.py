@@ -24,6 +24,7 @@ from safegen.generation.diffusers_models.running import (
     OnStep,
     drawn,
     fitted,
+    in_float32,
     refuse_long_text,
     seeded,
     spliced,
@@ -163,7 +164,8 @@ class StableAudio3(Diffuser):
             output_type="latent",
             **options,
         ).audios
-        made: Tensor = vae.decode(latents).sample.clamp(-1.0, 1.0)
+        with in_float32(vae):
+            made: Tensor = vae.decode(latents.float()).sample.clamp(-1.0, 1.0)
         if kind != "fill":
             return made
         return torch.cat(

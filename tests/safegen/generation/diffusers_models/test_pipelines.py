@@ -30,6 +30,7 @@ from safegen.generation.diffusers_models import (
 from safegen.generation.diffusers_models.running import Diffuser
 from safegen.generation.model_card import ModelCard
 from safegen.generation.public_families import module_of, recognize
+from safegen.generation.stages import dice
 from tests.safegen.generation import tiny_diffusion
 from tests.safegen.generation.tiny_diffusion import SAMPLE_RATE
 
@@ -420,6 +421,39 @@ def test_numbers_that_overflow_are_an_error(zoo: Zoo, monkeypatch: pytest.Monkey
     assert "--precision float32" in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("CosineDPMSolverMultistepScheduler", {}),
+        ("FlowMatchEulerDiscreteScheduler", {"stochastic_sampling": True}),
+        ("EulerAncestralDiscreteScheduler", {}),
+        ("DDIMScheduler", {}),
+    ],
+)
+def test_a_scheduler_draws_from_the_items_dice_though_its_pipeline_hands_none_on(
+    name: str, settings: dict[str, Any]
+) -> None:
+    with loading.quiet():
+        scheduler = getattr(loading.diffusers(), name)(**settings)
+
+    def stepped(seeds: tuple[int, ...]) -> torch.Tensor:
+        dices = [dice(seed, "diffusion") for seed in seeds]
+        fresh = running.seeded(scheduler, dices)
+        fresh.set_timesteps(4)
+        x = torch.ones(len(seeds), 2, 3)
+        for t in fresh.timesteps:
+            x = fresh.step(0.5 * x, t, x).prev_sample
+        return x
+
+    with torch.random.fork_rng(), loading.quiet():
+        before = torch.get_rng_state()
+        alone, among = stepped((5,)), stepped((1, 5, 2))
+
+        assert torch.equal(before, torch.get_rng_state())
+    assert torch.allclose(alone[0], among[1])
+    assert name == "DDIMScheduler" or not torch.allclose(among[0], among[1])
+
+
 def broken_copy(zoo: Zoo, folder: Path) -> Path:
     return Path(shutil.copytree(zoo.folder("Stable Audio Open"), folder / "copy"))
 
@@ -527,3 +561,11 @@ def test_without_diffusers_the_command_that_installs_it_is_named(
         loading.load_pipeline("StableAudioPipeline", tmp_path, device="cpu", precision="float32")
 
     assert "pip install 'safegen[diffusers]'" in caught.value.remedy
+
+
+def test_the_layout_of_stable_audio_tools_is_told_from_others(tmp_path: Path) -> None:
+    (tmp_path / "model_config.json").write_text('{"model_type": "diffusion_cond"}')
+    with pytest.raises(InputError, match="layout of stable-audio-tools") as caught:
+        recognize(tmp_path)
+
+    assert "convert_stable_audio_3_to_diffusers.py" in caught.value.remedy
