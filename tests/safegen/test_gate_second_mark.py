@@ -208,3 +208,41 @@ def test_no_policy_releases_what_the_second_mark_did_not_clear(name: str, outcom
 
     assert decision.action >= Action.QUARANTINE
     assert decision.reasons[0].rule in ("R7", "R10")
+
+
+def test_a_stream_carries_both_marks_in_every_piece(
+    gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio = tones(9, seconds=12.0)
+    words: set[int] = set()
+    embed = AudioSeal.embed
+
+    def remember(
+        self: AudioSeal, waveform: Waveform, sample_rate: int, *, payload: int, key: bytes
+    ) -> Waveform:
+        words.add(message(payload, key))
+        return embed(self, waveform, sample_rate, payload=payload, key=key)
+
+    def hear(self: AudioSeal, waveform: Waveform, sample_rate: int) -> AudioSealFinding:
+        return heard(next(iter(words)))
+
+    monkeypatch.setattr(AudioSeal, "embed", remember)
+    monkeypatch.setattr(AudioSeal, "heard", hear)
+    pieces = np.array_split(audio.waveform, 17, axis=1)
+
+    with gate.release_stream(pieces, audio.sample_rate, out=tmp_path, generator="Tones") as stream:
+        chunks = list(stream)
+
+    release = stream.release
+    assert release.finished is not None
+    mark = release.finished.payload
+    assert words == {message(mark, gate.mark_key.secret)}
+    streamed = np.concatenate([chunk.waveform for chunk in chunks], axis=1)
+    keyed = watermark.embed(
+        audio,
+        payload=mark,
+        key=gate.mark_key.secret,
+        epoch=watermark.epoch_of(release.item.time),
+    ).waveform
+    added = np.abs(streamed - keyed).reshape(12, -1).max(axis=1)
+    assert added.min() > 1e-4  # AudioSeal's in every second
