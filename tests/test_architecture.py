@@ -17,7 +17,7 @@ DOORS = {
     "av": ("safegen/audio.py", "safegen/encodings.py", "safegen/evaluation/attacks/ffmpeg.py"),
     "c2pa": ("safegen/provenance/c2pa.py",),
     "cryptography": ("safegen/provenance",),
-    "diffusers": ("safegen/generation/diffusers_models",),
+    "diffusers": ("safegen/generation/diffusers_models", "safegen/evaluation/public_bench"),
     "hibari": ("safegen/training/voices.py",),
     "huggingface_hub": ("safegen/plugins.py", "safegen/hub.py"),
     "jinja2": ("safegen/pages.py",),
@@ -44,6 +44,7 @@ DOORS = {
         "detectors/synthetic/plugins.py",
         "safegen/generation/transformers_models",
         "safegen/evaluation/attacks/encodec.py",
+        "safegen/evaluation/public_bench",
     ),
     "visqol": ("safegen/evaluation/quality.py",),
     "yaml": (

@@ -19,6 +19,7 @@ BENCHMARKS: Final = {
     "dataset-audit": "What else tells the real from the fake files of a training set?",
     "rooted": "Is the mark that the codec itself writes heard after attacks?",
     "gate": "What does the gate cost, beside generation?",
+    "public-models": "Is a public checkpoint slower here than in its own library?",
 }
 """Benchmark -> one line of help. Each lives in ``safegen/evaluation/<name>.py`` as ``command``."""
 
