@@ -243,6 +243,15 @@ def generate(
             device=where,
             precision=precision_of(precision, where) if found.checkpoint else "float32",
             keep_in=settings.requests if is_kept else None,
+            input_files={
+                kind: path
+                for kind, path in (
+                    ("melody", melody_file),
+                    ("continue_from", continue_file),
+                    ("source", source_file),
+                )
+                if path is not None
+            },
         )
         earlier = Earlier(gate.database, gate.salt, out, file_format) if resume else None
         refused, done, skipped = False, 0, 0

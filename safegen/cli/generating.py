@@ -1,7 +1,7 @@
 """How are the items of one command made: one by one, together, or heard as they come?"""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ class Way:
         device: Where the generator computes, "cpu" or "cuda".
         precision: In which it computes.
         keep_in: Where requests are kept for a replay; None keeps none.
+        input_files: Field of a request that holds a sound -> the file it was read from.
     """
 
     gate: "Gate"
@@ -41,6 +42,7 @@ class Way:
     device: str
     precision: str
     keep_in: Path | None
+    input_files: Mapping[str, Path] = field(default_factory=dict)
 
     def made(self, items: "list[BatchItem]", progress: Progress) -> "list[Release]":
         """Make items, together if they are many; a refusal is returned."""
@@ -55,6 +57,7 @@ class Way:
                 device=self.device,
                 precision=self.precision,
                 keep_in=self.keep_in,
+                input_files=self.input_files,
             )
         return [
             self.gate.generate(
@@ -66,6 +69,7 @@ class Way:
                 device=self.device,
                 precision=self.precision,
                 keep_in=self.keep_in,
+                input_files=self.input_files,
             )
             for request in requests
         ]
@@ -85,6 +89,7 @@ class Way:
             device=self.device,
             precision=self.precision,
             keep_in=self.keep_in,
+            input_files=self.input_files,
         )
         with stream:
             try:

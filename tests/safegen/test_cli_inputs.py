@@ -17,6 +17,8 @@ from safegen.audio import Audio, encode_exact, save
 from safegen.cli import main
 from safegen.generation import cards, requests
 from safegen.generation.cards import INPUTS
+from safegen.provenance import c2pa
+from safegen.provenance.keys import KeyStore
 from tests.safegen.conftest import tones
 
 
@@ -212,13 +214,13 @@ def test_a_source_sets_the_length_and_is_in_the_record(tmp_path: Path) -> None:
 
 
 def test_a_story_and_a_beginning_set_the_length(tmp_path: Path) -> None:
-    save(tones(3, seconds=4.0), tmp_path / "start.wav")
+    save(tones(3, seconds=5.0), tmp_path / "start.wav")
 
     story = _generate(tmp_path, "--chapter", "0 calm", "--chapter", "0:02.5 wild")
     longer = _generate(tmp_path, "--continue-from", str(tmp_path / "start.wav"))
 
     assert [row["seconds"] for row in _rows(story)] == [12.5]
-    assert [row["seconds"] for row in _rows(longer)] == [14.0]
+    assert [row["seconds"] for row in _rows(longer)] == [15.0]
 
 
 def test_nothing_is_kept_if_nothing_shall_be(tmp_path: Path, home: Path) -> None:
@@ -226,3 +228,20 @@ def test_nothing_is_kept_if_nothing_shall_be(tmp_path: Path, home: Path) -> None
 
     assert result.exit_code == 0
     assert not (home / "requests").exists()
+
+
+def test_a_given_file_is_named_in_record_and_manifest_and_its_release_with_it(
+    tmp_path: Path, home: Path
+) -> None:
+    first = _rows(_generate(tmp_path, "a march", "--seconds", "6", "--seed", "5"))[0]
+
+    result = _generate(tmp_path, "a waltz", "--melody", first["path"], "--seconds", "6")
+
+    (row,) = _rows(result)
+    (told,) = row["inputs"]
+    assert result.exit_code == 0, result.output
+    assert told["release"] == {"basis": "watermark", "record_id": first["record_id"]}
+    assert told["file"]["c2pa"]["state"] == "trusted"
+    anchors = KeyStore(home / "keys").trust_anchors()
+    (ingredient,) = c2pa.read(Path(row["path"]), trust_anchors=anchors).ingredients
+    assert (ingredient.name, ingredient.record_id) == ("melody", first["record_id"])

@@ -101,8 +101,8 @@ def test_without_the_kept_request_the_prompt_must_be_named_and_must_be_the_one(
 
 
 def test_input_sounds_and_stories_are_held_to_the_record(tmp_path: Path, home: Path) -> None:
-    save(tones(1, seconds=3.0), tmp_path / "melody.wav")
-    save(tones(2, seconds=3.0), tmp_path / "other.wav")
+    save(tones(1, seconds=5.0), tmp_path / "melody.wav")
+    save(tones(2, seconds=5.0), tmp_path / "other.wav")
     story = ["--chapter", "0 calm", "--chapter", "2 wild"]
     made = _made(tmp_path, "--melody", str(tmp_path / "melody.wav"), *story, prompt="")
 

@@ -91,7 +91,7 @@ def test_a_work_without_a_license_is_no_input_and_nothing_is_made_from_it(
     model = Continues()
 
     release = gate.generate(
-        model, wish(**{kind: tones(3, seconds=30.0).cut(10.0, 18.0)}), out=tmp_path / "out"
+        model, wish(1, **{kind: tones(3, seconds=30.0).cut(10.0, 18.0)}), out=tmp_path / "out"
     )
 
     assert not release.is_released

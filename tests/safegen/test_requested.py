@@ -85,8 +85,12 @@ def test_the_record_tells_every_input_and_no_text(gate: Gate, tmp_path: Path) ->
     assert len(told["negative_prompt"]["commitment"]) == 64
     assert told["story"]["chapters"][0]["start_seconds"] == 0
     assert entry["request"]["wanted_seconds"] == 6.1
-    assert set(entry["build"]) == {"torch", "numpy", "machine", "cpu_capability", "device"}
-    assert release.to_json()["inputs"] == entry["request"]["inputs"]
+    build = {"torch", "numpy", "machine", "cpu_capability", "device", "precision"}
+    assert set(entry["build"]) == build
+    found = {row["kind"]: row for row in entry["inputs"]}
+    assert release.to_json()["inputs"] == [
+        {**row, **found.get(kind, {})} for kind, row in told.items()
+    ]
 
 
 def test_a_record_without_inputs_has_no_word_about_them(gate: Gate, tmp_path: Path) -> None:
