@@ -8,6 +8,7 @@ was left half-done is finished or voided by the next start.
 """
 
 import hashlib
+import json
 import os
 import random
 import signal
@@ -49,6 +50,16 @@ STEPS = (
     "folder-synced",
     "released",
 )
+STREAM_STEPS = (
+    ("stream-opened", 1),
+    ("listened", 9),
+    ("listened", 14),
+    ("decided-early", 1),
+    ("record-committed", 1),
+    ("linked", 1),
+    ("released", 1),
+)
+"""Where streams are killed: at a step's so manieth time."""
 ROUNDS = 100
 
 PROCESSES = get_context("forkserver")
@@ -83,6 +94,27 @@ def test_a_kill_at_this_step_leaves_no_unlogged_file(step: str, home: Path, tmp_
     # The next release is not hindered by the dead one.
     assert _run(_release_once, home, out, 2, "") == 0
     assert len(_visible(out)) == (2 if step in visible else 1)
+
+
+@pytest.mark.parametrize(("step", "times"), STREAM_STEPS)
+def test_a_stream_that_is_killed_at_this_step_was_in_the_log_before_it_was_heard(
+    step: str, times: int, home: Path, tmp_path: Path
+) -> None:
+    out, heard = tmp_path / "out", tmp_path / "heard.raw"
+
+    killed = _run(_stream_once, home, out, heard, step, times)
+    logged = _run(_stream_is_logged, home) == 0
+    recovered = _run(_recover, home, out)
+
+    assert killed == -signal.SIGKILL
+    assert recovered == 0
+    assert logged  # every one of these steps is at the first sample's or later
+    assert heard.stat().st_size > 0 or step == "stream-opened"
+    assert _run(_nothing_lies, home, out) == 0
+    finished = {"record-committed", "linked", "released"}
+    assert len(_visible(out)) == (1 if step in finished else 0)
+    if step not in finished:
+        assert _run(_broken_off_is_logged, home) == 0
 
 
 @pytest.mark.slow
@@ -159,6 +191,50 @@ def _release_once(home: Path, out: Path, seed: int, die_at: str) -> None:
     audio = tones(seed)
     gate.release(audio.waveform, audio.sample_rate, out=out, generator="test tones 1")
     gate.close()
+
+
+def _stream_once(home: Path, out: Path, heard: Path, die_at: str, times: int) -> None:
+    left = times
+
+    def die(name: str) -> None:
+        nonlocal left
+        left -= name == die_at
+        if name == die_at and left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    gate = Gate.open(home, on_step=die)
+    audio = tones(5)
+    pieces = np.array_split(audio.waveform, 16, axis=1)
+    with (
+        heard.open("wb") as file,
+        gate.release_stream(pieces, audio.sample_rate, out=out, generator="test tones 1") as stream,
+    ):
+        for chunk in stream:
+            file.write(chunk.waveform.tobytes())
+            file.flush()
+    gate.close()
+
+
+def _stream_is_logged(home: Path) -> None:
+    entries = _entries(home)
+    assert entries[0]["type"] == "stream"
+    assert entries[0]["watermark"]["payload"]
+
+
+def _broken_off_is_logged(home: Path) -> None:
+    entries = _entries(home)
+    assert entries[-1] == {**entries[-1], "type": "broken-off"}
+    assert entries[-1]["record_id"] == entries[0]["record_id"]
+
+
+def _entries(home: Path) -> list[dict[str, Any]]:
+    config = from_environment({"SAFEGEN_HOME": str(home)})
+    database = connect(config.database_url)
+    log = open_log(database, KeyStore(config.keys))
+    with database.read() as session:
+        entries = [json.loads(log.entry(session, i)) for i in range(log.size(session))]
+    database.close()
+    return entries
 
 
 def _release_slowly(home: Path, out: Path, seed: int, steps: Connection) -> None:
