@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safegen.cli.models_public import add, emit_audioseal, file_lines, pull
 from safegen.cli.options import config, emit, format_option, quiet_option
 
 if TYPE_CHECKING:
-    from detectors.audioseal import Card
+    from safegen.generation.known import Known
 
 
 @click.group()
@@ -29,10 +30,15 @@ def models() -> None:
     """
 
 
+models.add_command(pull)
+models.add_command(add)
+
+
 @models.command(name="list")
+@click.option("--all", "is_all", is_flag=True, help="Also public models that could be fetched.")
 @format_option
-def list_command(format_: str) -> None:
-    """List the models by name: those that ship, can be installed, or were trained here.
+def list_command(is_all: bool, format_: str) -> None:
+    """List the models by name: those that ship, are installed, or were trained here.
 
     \b
     Exit status:
@@ -45,7 +51,7 @@ def list_command(format_: str) -> None:
     """
     from safegen import second_mark
     from safegen.checkpoints import PUBLIC_MODELS
-    from safegen.generation import own, plugin_generators
+    from safegen.generation import own, plugin_generators, public_store
     from safegen.generation.cards import CARDS, DEFAULT_MODEL
 
     found_here = {"audioseal": second_mark.installed(config())}
@@ -93,6 +99,26 @@ def list_command(format_: str) -> None:
             "weights_sha256": mine.card.weights_sha256,
         }
         emit(row, f"{mine.own.name} (own): {mine.card.summary} {mine.own.license}", format_)
+    names = set()
+    for public in public_store.installed(config().models):
+        card, told = public.card, public.public
+        names.add(told.name)
+        row = {
+            "name": told.name,
+            "version": card.version,
+            "default": False,
+            "own": False,
+            "installed": True,
+            "license": told.license,
+            "sample_rate": card.sample_rate,
+            "parameters": card.parameters,
+            "weights_sha256": card.weights_sha256,
+            "family": told.family,
+            "size_bytes": told.size_bytes,
+            "folder": str(public.folder),
+        }
+        size = f"{told.size_bytes / 1e9:.2f} GB"
+        emit(row, f"{told.name} (public, {size}): {card.summary} {told.license}", format_)
     for added in plugin_generators.installed(models=config().models):
         row = {
             "name": added.name,
@@ -109,6 +135,34 @@ def list_command(format_: str) -> None:
         }
         state = f"cannot be used: {added.fault}" if added.fault else "its license is told on use"
         emit(row, f"{added.name} (package {added.origin}): {state}", format_)
+    if is_all:
+        _emit_known(names, format_)
+
+
+def _emit_known(installed: set[str], format_: str) -> None:
+    """Print the public models that are known and not installed."""
+    from safegen.generation.public_families import FAMILIES
+    from safegen.generation.public_licenses import known_license
+
+    for family in FAMILIES:
+        for name in family.repositories:
+            if name in installed:
+                continue
+            license_ = known_license(name)
+            row = {
+                "name": name,
+                "version": "",
+                "default": False,
+                "own": False,
+                "installed": False,
+                "license": license_,
+                "sample_rate": None,
+                "parameters": None,
+                "weights_sha256": "",
+                "family": family.key,
+            }
+            text = f"{name} (not installed): {family.title}, a {family.role}. {license_}"
+            emit(row, text, format_)
 
 
 @models.command()
@@ -116,7 +170,7 @@ def list_command(format_: str) -> None:
 @click.option("--check", is_flag=True, help="Compare the installed files with their hashes.")
 @format_option
 def show(name: str, check: bool, format_: str) -> None:
-    """Show the card of model NAME.
+    """Show the card of model NAME, or of the public checkpoint in a folder.
 
     \b
     Exit status:
@@ -130,160 +184,102 @@ def show(name: str, check: bool, format_: str) -> None:
       safegen models show music-flow
     """
     from safegen.checkpoints import PUBLIC_MODELS
-    from safegen.generation import own
-    from safegen.generation.cards import WEIGHTS, checked_path
-    from safegen.generation.known import any_card
+    from safegen.generation import public_store
+    from safegen.generation.cards import checked_path
+    from safegen.generation.known import find
 
     if name in {model.name for model in PUBLIC_MODELS}:
         _show_audioseal(check, format_)
         return
-    mine = own.find(name, models=config().models)
-    found = any_card(name, models=config().models)
+    folder = config().models
+    known = find(name, models=folder)
+    if check and known.checkpoint is not None:
+        public_store.check_files(known.checkpoint, models=folder, afresh=True)
+    elif check and known.folder is not None:
+        for file in known.card.files:
+            checked_path(file, folder=known.folder)
+    lines = [*_card_lines(known), *_origin_lines(known)]
     if check:
-        for file in found.files:
-            checked_path(file, folder=WEIGHTS if mine is None else mine.folder)
+        lines.append("checked     every file is the one this card names")
+    emit(_card_row(known), "\n".join(lines), format_)
+
+
+def _card_row(known: "Known") -> dict[str, object]:
+    found = known.card
     row: dict[str, object] = {
         **asdict(found),
         "weights_sha256": found.weights_sha256,
         "training_manifest_sha256": found.training_manifest_sha256,
     }
+    if known.own is not None:
+        row |= {"own": asdict(known.own.own), "folder": str(known.folder)}
+    if known.checkpoint is not None:
+        public = known.checkpoint.public
+        row |= {"public": asdict(public), "folder": str(known.folder)}
+        row |= {"size_bytes": public.size_bytes}
+    return row
+
+
+def _card_lines(known: "Known") -> list[str]:
+    found = known.card
+    channels = "" if known.checkpoint else "mono, "
     lines = [
         f"{found.name} {found.version}: {found.summary}",
         f"license     {found.license}",
-        f"sound       mono, {found.sample_rate} Hz, "
+        f"sound       {channels}{found.sample_rate} Hz, "
         f"{found.shortest_seconds:g} to {found.longest_seconds:g} s",
         f"parameters  {found.parameters:,}",
         f"learned     {found.training_data}",
         f"takes       {', '.join(('prompt', *found.accepts)).replace('_', ' ')}",
         f"limits      {found.limits}",
         f"own mark    {found.mark}",
-        *([f"measured    {found.measured}"] if found.measured else []),
-        *([f"after       {found.after}"] if found.after else []),
-        *(f"file        {file.sha256}  {file.name}" for file in found.files),
-        *(f"recipe      {recipe}" for recipe in found.recipes),
     ]
-    if mine is not None:
-        row |= {"own": asdict(mine.own), "folder": str(mine.folder)}
-        lines += [f"folder      {mine.folder}"]
-    if check:
-        lines.append("checked     every file is the one this card names")
-    emit(row, "\n".join(lines), format_)
+    lines += [f"measured    {found.measured}"] if found.measured else []
+    return lines + ([f"after       {found.after}"] if found.after else [])
+
+
+def _origin_lines(known: "Known") -> list[str]:
+    """Say where a model lives, what its files are, and who answers for its license."""
+    if known.checkpoint is None:
+        lines = [f"file        {file.sha256}  {file.name}" for file in known.card.files]
+        lines += [f"recipe      {recipe}" for recipe in known.card.recipes]
+        return lines + ([f"folder      {known.folder}"] if known.own else [])
+    public = known.checkpoint.public
+    told = f"told by {public.license_source}" if public.license_source else "nobody told it"
+    accepted = f", accepted on {public.accepted}" if public.accepted else ""
+    return [
+        f"consent     {told}{accepted}",
+        f"from        {public.origin}",
+        f"size        {public.size_bytes / 1e9:.3f} GB",
+        *file_lines(known.checkpoint),
+        f"folder      {known.folder}",
+    ]
 
 
 @models.command()
 @click.argument("name")
 @format_option
 def remove(name: str, format_: str) -> None:
-    """Delete own model NAME with all its files; records of what it made stay.
+    """Delete own or public model NAME with all its files; records of what it made stay.
 
     \b
     Exit status:
       0  deleted
-      2  no own model of this name
+      2  no own or installed public model of this name
       4  its card is damaged; delete its folder by hand
 
     \b
     Example:
       safegen models remove my-music-flow
     """
-    from safegen.generation import own
+    from safegen.generation import own, public_store
 
-    own.remove(name, models=config().models)
+    folder = config().models
+    if public_store.find(name, models=folder) is not None:
+        public_store.remove(name, models=folder)
+    else:
+        own.remove(name, models=folder)
     emit({"name": name, "removed": True}, f"{name}: deleted", format_)
-
-
-@models.command()
-@click.argument("name")
-@click.option("--overwrite", is_flag=True, help="Replace what is installed.")
-@quiet_option
-@format_option
-def pull(name: str, overwrite: bool, quiet: bool, format_: str) -> None:
-    """Fetch public model NAME from the hub, check it, and install it as safetensors.
-
-    What was fetched in part is continued. Only the pinned files are accepted.
-
-    \b
-    Exit status:
-      0  installed
-      1  the network did not give the files; the message says how to go without
-      2  no such model, or it is installed already
-      4  what came is not the pinned file
-
-    \b
-    Example:
-      safegen models pull audioseal
-    """
-    import shutil
-
-    from safegen import second_mark
-    from safegen.checkpoints import fetch, public_model
-    from safegen.errors import InputError
-
-    model = public_model(name)
-    settings = config()
-    if second_mark.folder(settings).exists() and not overwrite:
-        raise InputError(f"{name} is installed", remedy="Give --overwrite to fetch it again.")
-    downloads = settings.models / "downloads" / model.name
-    total = sum(file.size_bytes for file in model.files)
-    done: dict[str, int] = {}
-    with click.progressbar(
-        length=total, label=f"Fetching {name}", file=sys.stderr, hidden=quiet
-    ) as bar:
-
-        def progress(file: str, at: int, size: int) -> None:
-            bar.update(min(at, size) - done.get(file, 0))
-            done[file] = min(at, size)
-
-        files = fetch(model, downloads, progress=progress)
-    card = second_mark.install(settings, files, sha256={}, overwrite=overwrite, public=model)
-    shutil.rmtree(downloads)
-    _emit_audioseal(card, format_)
-
-
-@models.command()
-@click.argument("name")
-@click.argument(
-    "files",
-    nargs=-1,
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE...",
-)
-@click.option(
-    "--sha256",
-    "hashes",
-    multiple=True,
-    metavar="NAME=HEX",
-    help="Hash of a file that is not one of the pinned public ones.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace what is installed.")
-@format_option
-def add(
-    name: str, files: tuple[Path, ...], hashes: tuple[str, ...], overwrite: bool, format_: str
-) -> None:
-    """Install public model NAME from local checkpoint FILEs: .pth, .pt or .safetensors.
-
-    A file is read only if it is the pinned public one or --sha256 names its hash. Of a
-    pickle, tensors alone are read; one that holds more is refused.
-
-    \b
-    Exit status:
-      0  installed
-      2  not such files, a hash that nobody named, or it is installed already
-      4  a file is not the one its hash names
-
-    \b
-    Example:
-      safegen models add audioseal generator_base.pth detector_base.pth
-    """
-    from safegen import second_mark
-    from safegen.checkpoints import public_model
-
-    model = public_model(name)
-    card = second_mark.install(
-        config(), files, sha256=_hashes(hashes), overwrite=overwrite, public=model
-    )
-    _emit_audioseal(card, format_)
 
 
 @models.command()
@@ -332,18 +328,6 @@ def calibrate(name: str, paths: tuple[Path, ...], quiet: bool, format_: str) -> 
     emit(row, text + f"{1 / (table.windows + 1):.1e}", format_)
 
 
-def _hashes(given: tuple[str, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for word in given:
-        name, _, digits = word.rpartition("=")
-        if not name or len(digits) != 64 or set(digits.lower()) - set("0123456789abcdef"):
-            raise click.BadParameter(
-                f"{word!r} is not NAME=HEX with 64 digits", param_hint="--sha256"
-            )
-        found[name] = digits
-    return found
-
-
 def _show_audioseal(check: bool, format_: str) -> None:
     from safegen import second_mark
     from safegen.errors import InputError
@@ -357,19 +341,4 @@ def _show_audioseal(check: bool, format_: str) -> None:
         )
     if check:
         second_mark.from_home(settings)
-    _emit_audioseal(card, format_)
-
-
-def _emit_audioseal(card: "Card", format_: str) -> None:
-    row = {"name": "audioseal", **asdict(card), "weights_sha256": card.weights_sha256}
-    lines = [
-        f"audioseal: the second watermark, from {card.origin}",
-        f"license     {card.license}",
-        "sound       any; the mark is made and heard at 16000 Hz",
-        *(
-            f"{role:10}  {network.sha256}  ({network.n_filters} filters, "
-            f"{network.dimension} wide, {network.lstm} recurrent)"
-            for role, network in (("generator", card.generator), ("detector", card.detector))
-        ),
-    ]
-    emit(row, "\n".join(lines), format_)
+    emit_audioseal(card, format_)

@@ -54,6 +54,7 @@ class Arrival:
         weights: Safetensors and pickles that it needs, below the folder.
         pickles: Those of them that are pickles.
         size_bytes: Of all files that are needed.
+        weights_bytes: Of the weights among them.
     """
 
     name: str
@@ -64,6 +65,24 @@ class Arrival:
     weights: tuple[str, ...]
     pickles: tuple[str, ...]
     size_bytes: int
+    weights_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audiocraft:
+    """The files of a model in audiocraft's layout.
+
+    Attributes:
+        lm: ``state_dict.bin``.
+        compression: ``compression_state_dict.bin``.
+        text_encoder: Folder of its T5.
+        hashes: File name -> sha256 of the first two.
+    """
+
+    lm: Path
+    compression: Path
+    text_encoder: Path
+    hashes: Mapping[str, str]
 
 
 def look(name: str, *, revision: str, models: Path, overwrite: bool) -> Arrival:
@@ -135,6 +154,7 @@ def _looked(name: str, found: hub.Repository, folder: Path) -> Arrival:
         weights=tuple(sorted(set(weights))),
         pickles=tuple(sorted(set(pickles))),
         size_bytes=sum(found.files[x].size_bytes for x in needed),
+        weights_bytes=sum(found.files[x].size_bytes for x in set(weights)),
     )
 
 
@@ -176,6 +196,7 @@ def at(name: str, folder: Path, *, license_: str, is_converted: bool) -> Arrival
         weights=weights,
         pickles=pickles if is_converted else (),
         size_bytes=sum(path.stat().st_size for path in files),
+        weights_bytes=sum((folder / x).stat().st_size for x in weights),
     )
 
 
@@ -272,6 +293,58 @@ def add(
         is_ours=False,
         progress=progress,
     )
+
+
+def add_audiocraft(
+    name: str,
+    files: Audiocraft,
+    *,
+    license_: str,
+    is_accepted: bool,
+    command: str,
+    models: Path,
+    day: str,
+    overwrite: bool,
+) -> Checkpoint:
+    """Install a model that was published in audiocraft's layout, such as AudioGen.
+
+    Args:
+        name: Under which it shall be installed.
+        files: What was published, and the text encoder.
+        license_: As the operator tells, where nobody else does.
+        is_accepted: Whether the operator accepts the license.
+        command: Named in a refusal.
+        models: Folder of models.
+        day: Today, "2026-11-22".
+        overwrite: Whether one that is installed may be replaced.
+
+    Raises:
+        InputError: If the files are no such model, a hash is missing, or the license was not
+            accepted.
+        IntegrityError: If a file is not the one that was named.
+    """
+    from safegen.generation.transformers_models.audiogen import convert as from_audiocraft
+
+    public_store.check_free(models, name, overwrite=overwrite)
+    repository = name if public_store.is_repository(name) else ""
+    # The text encoder's folder may have a README of its own, which speaks for it alone.
+    license_found = license_of(files.lm, repository=repository, told=license_)
+    if asks_for_consent(license_found.name) and not is_accepted:
+        raise refuse(name, license_found.name, repository=repository, command=command)
+    models.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=models, prefix=".converted-") as work:
+        out = Path(work) / "model"
+        from_audiocraft(files.lm, files.compression, files.text_encoder, out, sha256=files.hashes)
+        arrival = at(name, out, license_=license_, is_converted=False)
+        return _installed(
+            arrival,
+            origin=LOCAL,
+            hashes={},
+            models=models,
+            day=day,
+            overwrite=overwrite,
+            is_ours=True,
+        )
 
 
 def _installed(

@@ -97,11 +97,17 @@ def license_of(folder: Path, *, repository: str, told: str) -> License:
     if named := _in_card(folder / "README.md"):
         return License(name=named, source="its model card")
     for pattern, name in _KNOWN:
-        if repository and fnmatchcase(repository.lower(), pattern.lower()):
+        if fnmatchcase(repository.lower(), pattern.lower()):
             return License(name=name, source=f"known of {pattern}")
     if told:
         return License(name=_SPDX.get(told.lower(), told), source="the operator")
     return License(name=UNKNOWN, source="")
+
+
+def known_license(repository: str) -> str:
+    """Say under which license a repository is known to be, without looking at it."""
+    found = (name for pattern, name in _KNOWN if fnmatchcase(repository.lower(), pattern.lower()))
+    return next(found, UNKNOWN)
 
 
 def asks_for_consent(license_: str) -> bool:

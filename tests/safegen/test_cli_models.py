@@ -1,0 +1,226 @@
+"""``safegen models``: public checkpoints in and out, and what they made afterwards."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from safetensors.torch import save_file
+
+from registry import releases, schema
+from safegen.audio import sha256_file
+from safegen.cli import main
+from safegen.config import from_environment
+from safegen.generation import systems
+from safegen.provenance import c2pa
+from safegen.provenance.keys import KeyStore
+from tests.safegen.generation.public_help import noise_family, save_checkpoint, tensors
+from tests.safegen.generation.tiny_audiogen import save_audiogen
+from tests.safegen.hub_help import COMMIT, FakeHub, hub
+
+__all__ = ["hub", "noise_family"]  # fixtures
+
+NAME = "someone/noise"
+
+
+@pytest.fixture(autouse=True)
+def _home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAFEGEN_HOME", str(home))
+    systems._public.cache_clear()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return save_checkpoint(tmp_path / "source", license_="cc-by-nc-4.0")
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, [*map(str, words)])
+
+
+def rows(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def public(home: Path) -> list[str]:
+    folder = home / "models"
+    return sorted(path.parent.name for path in folder.rglob("public.json"))
+
+
+@pytest.mark.usefixtures("noise_family")
+def test_what_was_pulled_generates_labeled_and_is_made_again(
+    tmp_path: Path, home: Path, source: Path, hub: FakeHub
+) -> None:
+    hub.repositories[NAME] = source
+    pulled = run("models", "pull", NAME, "--accept-license", "--format", "jsonl")
+    day = rows(pulled)[0]["accepted"]
+    made = rows(
+        run(
+            *("generate", "rain", "--model", NAME, "--seed", "3", "--seconds", "6"),
+            *("--out", tmp_path / "out", "--format", "jsonl"),
+        )
+    )[0]
+    again = rows(run("replay", made["record_id"], "--format", "jsonl"))[0]
+    config = from_environment({"SAFEGEN_HOME": str(home)})
+    with schema.open_database(config.database_url).read() as session:
+        record = json.loads(releases.get_output(session, made["record_id"]).record)
+    anchors = KeyStore(config.keys).trust_anchors()
+    manifest = c2pa.read(Path(made["path"]), trust_anchors=anchors)
+
+    assert made["decision"] == "label"
+    assert any("CC-BY-NC-4.0, which binds" in reason["problem"] for reason in made["reasons"])
+    assert record["model"]["name"] == NAME
+    assert record["model"]["license"] == "CC-BY-NC-4.0"
+    assert record["model"]["license_accepted"] == day
+    assert len(record["model"]["weights_sha256"]) == 64
+    assert manifest.model_license == "CC-BY-NC-4.0"
+    assert again["same"]
+    assert again["differences"] == []
+
+
+@pytest.mark.usefixtures("noise_family")
+def test_a_replay_names_other_weights_of_the_same_name(tmp_path: Path, source: Path) -> None:
+    assert run("models", "add", NAME, source, "--accept-license").exit_code == 0
+    made = rows(
+        run(
+            *("generate", "rain", "--model", NAME, "--seed", "3", "--seconds", "6"),
+            *("--out", tmp_path / "out", "--format", "jsonl"),
+        )
+    )[0]
+    save_file(tensors(9), source / "model.safetensors", metadata={"format": "pt"})
+    assert run("models", "add", NAME, source, "--accept-license", "--overwrite").exit_code == 0
+    changed = run("replay", made["record_id"], "--format", "jsonl")
+    assert run("models", "remove", NAME).exit_code == 0
+    gone = run("replay", made["record_id"])
+
+    assert changed.exit_code == 3
+    assert "weights_sha256" in [x["name"] for x in json.loads(changed.stdout)["differences"]]
+    assert gone.exit_code == 1
+    assert f"safegen models pull {NAME}" in gone.stderr
+
+
+@pytest.mark.usefixtures("noise_family")
+def test_sizes_and_license_are_told_before_anything_large_is_fetched(
+    source: Path, hub: FakeHub
+) -> None:
+    hub.repositories[NAME] = source
+    pulled = run("models", "pull", NAME, "--accept-license")
+
+    assert pulled.exit_code == 0
+    assert "MusicGen, 0.00 GB with weights; license CC-BY-NC-4.0 (its model card)" in pulled.stderr
+    assert f"installed from {NAME}@{COMMIT}" in pulled.stdout
+
+
+@pytest.mark.parametrize("command", ["pull", "add"])
+@pytest.mark.usefixtures("noise_family")
+def test_without_consent_nothing_is_written_and_the_command_is_named(
+    home: Path, source: Path, hub: FakeHub, command: str
+) -> None:
+    hub.repositories[NAME] = source
+    words = ("pull", NAME) if command == "pull" else ("add", NAME, str(source))
+    refused = run("models", *words)
+
+    assert refused.exit_code == 2
+    assert "CC-BY-NC-4.0, which was not accepted" in refused.stderr
+    assert f"`safegen models {' '.join(words)} --accept-license`" in refused.stderr
+    assert not (home / "models").exists()
+
+
+@pytest.mark.usefixtures("noise_family")
+def test_models_are_listed_shown_checked_and_removed(home: Path, tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path / "free")
+    assert run("models", "add", "my-noise", folder).exit_code == 0
+    listed = {row["name"]: row for row in rows(run("models", "list", "--format", "jsonl"))}
+    known = {row["name"]: row for row in rows(run("models", "list", "--all", "--format", "jsonl"))}
+    shown = run("models", "show", "my-noise", "--check")
+    (home / "models" / "my-noise" / "tokenizer.json").write_text("{}")
+    damaged = run("models", "show", "my-noise", "--check")
+    removed = run("models", "remove", "my-noise")
+
+    assert listed["my-noise"]["license"] == "MIT"
+    assert listed["my-noise"]["size_bytes"] > 0
+    assert "facebook/musicgen-small" not in listed
+    assert known["facebook/musicgen-small"]["license"] == "CC-BY-NC-4.0"
+    assert not known["facebook/musicgen-small"]["installed"]
+    assert "checked     every file" in shown.stdout
+    assert sha256_file(folder / "model.safetensors") in shown.stdout
+    assert str(home / "models" / "my-noise") in shown.stdout
+    assert damaged.exit_code == 4
+    assert removed.exit_code == 0
+    assert public(home) == []
+
+
+@pytest.mark.usefixtures("noise_family")
+def test_a_folder_is_shown_before_it_is_installed(source: Path) -> None:
+    shown = run("models", "show", source)
+
+    assert shown.exit_code == 0
+    assert "license     CC-BY-NC-4.0" in shown.stdout
+    assert "told by its model card" in shown.stdout
+
+
+@pytest.mark.usefixtures("noise_family")
+def test_a_license_is_told_by_the_operator_only_where_nobody_else_does(
+    home: Path, tmp_path: Path, source: Path
+) -> None:
+    silent = save_checkpoint(tmp_path / "silent", license_="")
+    words = ("--license", "cc0-1.0", "--format", "jsonl")
+    told = rows(run("models", "add", "silent", silent, *words))[0]
+    kept = rows(run("models", "add", "loud", source, "--accept-license", *words))[0]
+    unknown = rows(run("models", "add", "unknown", silent, "--format", "jsonl"))[0]
+
+    assert (told["license"], told["license_source"]) == ("CC0-1.0", "the operator")
+    assert (kept["license"], kept["license_source"]) == ("CC-BY-NC-4.0", "its model card")
+    assert unknown["license"] == "unknown"
+    made = run(
+        *("generate", "rain", "--model", "unknown", "--seconds", "6"),
+        *("--out", tmp_path / "out"),
+    )
+    assert made.exit_code == 3
+    assert "the license of unknown was not told" in made.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("pull", "audioseal", "--revision", "v1"), "pinned to one revision"),
+        (("pull", "music-flow"), "no name on the hub"),
+        (("add", NAME, "{source}", "{source}"), "no folder of a checkpoint"),
+        (("add", NAME, "{source}/config.json"), "no folder of a checkpoint"),
+        (("add", NAME, "{source}", "--text-encoder", "{source}"), "goes with two files"),
+        (("add", "music-flow", "{source}"), "name of something that ships"),
+        (("add", "audioseal", "{source}"), "is added from two files"),
+        (("add", NAME, "{source}", "--license", "\n"), "no name of a license"),
+        (("remove", NAME), "no own model"),
+        (("show", "facebook/musicgen-small"), "is not installed"),
+    ],
+)
+@pytest.mark.usefixtures("noise_family")
+def test_wrong_use_is_refused_and_nothing_is_written(
+    home: Path, source: Path, words: tuple[str, ...], said: str
+) -> None:
+    (source / "README.md").unlink()
+    refused = run("models", *(word.format(source=source) for word in words))
+
+    assert refused.exit_code == 2, refused.output
+    assert said in refused.stderr
+    assert not (home / "models").exists()
+
+
+def test_audiogen_is_installed_from_the_files_it_is_published_in(
+    home: Path, tmp_path: Path
+) -> None:
+    made_by = save_audiogen(tmp_path / "audiogen")
+    hashes = [w for name in made_by.sha256 for w in ("--sha256", f"{name}={made_by.sha256[name]}")]
+    files = (made_by.lm, made_by.compression, "--text-encoder", made_by.text_encoder)
+    words = ("models", "add", "facebook/audiogen-medium", *files)
+    refused = run(*words, *hashes)
+    assert not (home / "models").exists()
+    made = run(*words, *hashes, "--accept-license", "--format", "jsonl")
+
+    assert refused.exit_code == 2
+    assert "CC-BY-NC-4.0, which was not accepted" in refused.stderr
+    assert rows(made)[0]["family"] == "musicgen"
+    assert rows(made)[0]["license"] == "CC-BY-NC-4.0"
