@@ -42,6 +42,8 @@ from safegen.steps import Case, MarkedPieces, Steps, heard, timed
 
 STEP_SECONDS: Final = 0.5
 """How much is made between two comparisons."""
+LEAST_CHUNK_SECONDS: Final = 0.25
+"""Less than this waits for the next comparison: a player would run dry after it."""
 WINDOW_SECONDS: Final = 20.0
 """How much of a long stream is compared while it is made; at its end all of it is."""
 
@@ -215,8 +217,9 @@ class ReleaseStream(Iterator[Audio]):
             behind = min(behind, rules.catalog_match.min_match_seconds)
         if policy.decide_early(rules, checks).is_release:
             rate = self._made[0].audio.sample_rate
-            marked = sum(x.shape[1] for x in self._marked)
-            yield from self._until(min(round(behind * rate), marked))
+            until = min(round(behind * rate), sum(x.shape[1] for x in self._marked))
+            if until - self._emitted >= LEAST_CHUNK_SECONDS * rate:
+                yield from self._until(until)
 
     def _until(self, until: int) -> Iterator[Audio]:
         """Let out the marked samples before ``until``, if there are any that have not left."""
