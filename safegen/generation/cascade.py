@@ -11,7 +11,7 @@ After Noise2Music: a generator of a low-rate representation, then a cascader of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -22,16 +22,17 @@ from torch import Tensor
 
 from safegen.generation.base import Generation, Request
 from safegen.generation.cards import WEIGHTS, ModelCard, load_tensors
-from safegen.generation.codec import MELS, SAMPLE_RATE, Codec
+from safegen.generation.codec import FRAME_RATE, MELS, SAMPLE_RATE, Codec
 from safegen.generation.compose import Plan, to_json, to_tokens
 from safegen.generation.parts import codec_of, planner_of
 from safegen.generation.planner import Planner
 from safegen.generation.renderer import LONGEST_SECONDS, Conditions, Renderer, RendererConfig
 from safegen.generation.requests import check, check_seconds
 from safegen.generation.rolls import ROLL_CHANNELS, roll
-from safegen.generation.rows import PlannedRow, frames_of, frozen
+from safegen.generation.rows import PlannedRow, frozen
 from safegen.generation.samplers import FlowSettings, sample_latents
-from safegen.generation.stages import dice, ended, one_thread
+from safegen.generation.stages import dice, ended, one_thread, stepwise
+from safegen.generation.streams import Pieces, frames_of, segments
 from safegen.generation.unet import LATENTS_PER_COARSE, UNet, UNetConfig, sample_details
 
 GENERATOR: Final = RendererConfig(
@@ -100,6 +101,56 @@ class MusicCascade(PlannedRow):
         check(request, self.card)
         return self.render(self.plan(request), request, progress=progress)
 
+    def stream(
+        self, request: Request, *, progress: Callable[[float], None] | None = None
+    ) -> Iterator[Generation]:
+        """Make one item piece by piece; see ``base.StreamingGenerator``.
+
+        Raises:
+            InputError: As ``generate``.
+        """
+        check(request, self.card)
+        return stepwise(self._pieces(request, progress))
+
+    def _pieces(
+        self, request: Request, progress: Callable[[float], None] | None
+    ) -> Iterator[Generation]:
+        plan = self._plan(request, quick=True)
+        frames = frames_of(request.seconds)
+        rows = self._rows(plan, frames=frames)
+        whole = self._conditions(request, rows)
+        pieces = Pieces(
+            self.codec,
+            seconds=request.seconds,
+            plan_json=to_json(plan),
+            plan_tokens=to_tokens(plan),
+            progress=progress,
+        )
+        coarse_luck, luck = dice(request.seed, "coarse"), dice(request.seed, "details")
+        coarse = torch.zeros(0, self.generator.config.latent)
+        z = torch.zeros(0, self.unet.config.latent)
+        half = LATENTS_PER_COARSE
+        for part in segments(len(rows)):
+            coarse = sample_latents(
+                self.generator,
+                whole.cut(part.start // half, part.end // half, rate=FRAME_RATE / half),
+                coarse_luck,
+                settings=self.settings.generator,
+                given=part.given(coarse, every=half),
+            )
+            z = sample_details(
+                self.unet,
+                coarse,
+                rows[part.start : part.end],
+                luck,
+                steps=self.settings.details,
+                noise=self.settings.noise,
+                given=part.given(z),
+            )
+            new = z[part.known : frames - part.start]
+            yield from pieces.feed(new, self.codec.quantizer.encode(new).T)
+        yield from pieces.finish()
+
     def render(
         self,
         plan: Plan,
@@ -115,9 +166,7 @@ class MusicCascade(PlannedRow):
         check_seconds(request, self.card)
         samples = round(request.seconds * SAMPLE_RATE)
         frames = frames_of(request.seconds)
-        # Both stages make a little more than is kept: the U-Net halves its frames evenly.
-        multiple = self.unet.config.multiple
-        rows = torch.from_numpy(roll(plan, frames=-(-frames // multiple) * multiple))
+        rows = self._rows(plan, frames=frames)
         with one_thread(), torch.inference_mode():
             coarse = sample_latents(
                 self.generator,
@@ -143,6 +192,12 @@ class MusicCascade(PlannedRow):
             plan_tokens=np.array(to_tokens(plan), dtype=np.int64),
             codes=np.ascontiguousarray(codes.T.numpy().astype(np.int64)),
         )
+
+    def _rows(self, plan: Plan, *, frames: int) -> Tensor:
+        """Lay the plan out over at least so many frames; shape (t, ROLL_CHANNELS)."""
+        # Both stages make a little more than is kept: the U-Net halves its frames evenly.
+        multiple = self.unet.config.multiple
+        return torch.from_numpy(roll(plan, frames=-(-frames // multiple) * multiple))
 
     def _conditions(self, request: Request, rows: Tensor) -> Conditions:
         return Conditions(

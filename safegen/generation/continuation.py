@@ -16,7 +16,8 @@ After AudioLM: semantic, coarse and fine tokens, from a few seconds of sound.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -34,11 +35,13 @@ from safegen.generation.parts import codec_of, planner_of, tokens_of
 from safegen.generation.planner import Planner
 from safegen.generation.requests import check
 from safegen.generation.rolls import roll
-from safegen.generation.rows import PlannedRow, frames_of, frozen
+from safegen.generation.rows import PlannedRow, frozen
 from safegen.generation.samplers import sample_plan
-from safegen.generation.stages import dice, one_thread
+from safegen.generation.stages import dice, one_thread, stepwise
+from safegen.generation.streams import Pieces, frames_of
 from safegen.generation.text import to_batch
 from safegen.generation.token_rows import finished
+from safegen.generation.token_streams import coarse_to_fine_segments
 from safegen.generation.tokens import FrameConditions, TokenModel
 from safegen.generation.transcriber import (
     PHASES,
@@ -99,7 +102,7 @@ class Continuation(PlannedRow):
         frames = frames_of(request.seconds)
         with one_thread(), torch.inference_mode():
             z = self.codec.latents(beginning)[0][:frames]
-            plan, first = self._write(z, request)
+            plan, first = self._write(z, request, quick=False)
             prefix = self.codec.quantizer.encode(z).T.contiguous()
             codes = coarse_to_fine(
                 self.tokens,
@@ -118,6 +121,44 @@ class Continuation(PlannedRow):
                 plan_tokens=compose.to_tokens(plan),
             )
 
+    def stream(
+        self, request: Request, *, progress: Callable[[float], None] | None = None
+    ) -> Iterator[Generation]:
+        """Make one item piece by piece; see ``base.StreamingGenerator``.
+
+        The beginning comes as soon as the plan is written. The coarse tokens are those of
+        ``generate`` but for rare ties, the fine ones are filled segment by segment.
+
+        Raises:
+            InputError: As ``generate``.
+        """
+        beginning = self._check(request)
+        return stepwise(self._pieces(beginning, request, progress))
+
+    def _pieces(
+        self, beginning: Audio, request: Request, progress: Callable[[float], None] | None
+    ) -> Iterator[Generation]:
+        frames = frames_of(request.seconds)
+        z = self.codec.latents(beginning)[0][:frames]
+        plan, first = self._write(z, request, quick=True)
+        prefix = self.codec.quantizer.encode(z).T.contiguous()
+        drawn = coarse_to_fine_segments(
+            self.tokens,
+            self._conditions(plan, request, first=first, frames=frames),
+            coarse_dice=dice(request.seed, "coarse"),
+            fine_dice=dice(request.seed, "fine"),
+            settings=self.settings,
+            prefix=prefix,
+        )
+        pieces = Pieces(
+            self.codec,
+            seconds=request.seconds,
+            plan_json=compose.to_json(plan),
+            plan_tokens=compose.to_tokens(plan),
+            progress=progress,
+        )
+        yield from pieces.of_codes(chain([prefix], drawn))
+
     def plan(self, request: Request) -> compose.Plan:
         """Write the score with which a beginning goes on; no sound is made.
 
@@ -126,7 +167,7 @@ class Continuation(PlannedRow):
         """
         beginning = self._check(request)
         with one_thread(), torch.inference_mode():
-            plan, _ = self._write(self.codec.latents(beginning)[0], request)
+            plan, _ = self._write(self.codec.latents(beginning)[0], request, quick=False)
         return plan
 
     def _check(self, request: Request) -> Audio:
@@ -138,7 +179,7 @@ class Continuation(PlannedRow):
             )
         return request.continue_from
 
-    def _write(self, z: Tensor, request: Request) -> tuple[compose.Plan, int]:
+    def _write(self, z: Tensor, request: Request, *, quick: bool) -> tuple[compose.Plan, int]:
         """Write the plan of a beginning with latents (frames, latent), and where it starts.
 
         Returns:
@@ -154,7 +195,7 @@ class Continuation(PlannedRow):
         header = self._agreed(heard.header, request)
         semantic = dice(request.seed, "semantic")
         plans = [
-            sample_plan(self.planner, request.prompt, semantic, given=header)
+            sample_plan(self.planner, request.prompt, semantic, given=header, quick=quick)
             for _ in range(CANDIDATES)
         ]
         # The listened part starts within the first bar; count back to the beginning's start.

@@ -25,10 +25,10 @@ from safegen.generation.planner import Planner
 from safegen.generation.renderer import LONGEST_SECONDS, Conditions, Renderer, RendererConfig
 from safegen.generation.requests import check, check_seconds
 from safegen.generation.rolls import roll
-from safegen.generation.rows import PlannedRow, frames_of, frozen
+from safegen.generation.rows import PlannedRow, frozen
 from safegen.generation.samplers import FlowSettings, Given, sample_latents
 from safegen.generation.stages import dice, ended, one_thread, stepwise
-from safegen.generation.streams import Pieces, segments
+from safegen.generation.streams import Pieces, frames_of, segments
 
 
 class MusicFlow(PlannedRow):
@@ -96,21 +96,20 @@ class MusicFlow(PlannedRow):
             seconds=request.seconds,
             plan_json=to_json(plan),
             plan_tokens=to_tokens(plan),
+            progress=progress,
         )
+        luck = dice(request.seed, "latents")
         z = torch.zeros(0, self.renderer.config.latent)
         for part in segments(frames):
-            z = torch.cat([z[len(z) - part.known :], torch.zeros(part.new, z.shape[1])])
             z = sample_latents(
                 self.renderer,
-                whole.cut(part.start, part.end),
-                dice(request.seed, f"latents from {part.first}"),
+                whole.cut(part.start, part.end, rate=FRAME_RATE),
+                luck,
                 settings=self.settings,
-                given=Given(latents=z, keep=part.keep, strength=1.0),
+                given=part.given(z),
             )
             new = z[part.known :]
             yield from pieces.feed(new, self.codec.quantizer.encode(new).T)
-            if progress is not None:
-                progress(part.end / frames)
         yield from pieces.finish()
 
     def render(

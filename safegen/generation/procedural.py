@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -115,6 +115,27 @@ class ProceduralGenerator:
             plan_json=to_json(plan),
             plan_tokens=np.array(to_tokens(plan), dtype=np.int64),
             codes=np.zeros((0, 0), dtype=np.int64),
+        )
+
+    def stream(
+        self, request: Request, *, progress: Callable[[float], None] | None = None
+    ) -> Iterator[Generation]:
+        """Make one item and give it second by second; see ``base.StreamingGenerator``.
+
+        It is loud by what is loud in all of it, so all of it is made first.
+
+        Raises:
+            InputError: As ``generate``.
+        """
+        whole = self.generate(request, progress=progress)
+        none = replace(whole, plan_json="", plan_tokens=np.zeros(0, dtype=np.int64))
+        seconds = range(0, whole.audio.waveform.shape[1], SAMPLE_RATE)
+        return (
+            replace(
+                whole if at == 0 else none,
+                audio=replace(whole.audio, waveform=whole.audio.waveform[:, at : at + SAMPLE_RATE]),
+            )
+            for at in seconds
         )
 
 

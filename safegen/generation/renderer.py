@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from safegen.generation.backbone import Transformer
-from safegen.generation.codec import FRAME_RATE
 from safegen.generation.rolls import ROLL_CHANNELS
 
 LONGEST_SECONDS: Final = 10.0
@@ -86,12 +85,14 @@ class Conditions:
             roll=self.roll, text=self.text, place=self.place, has_plan=none, has_text=none
         )
 
-    def cut(self, start: int, end: int) -> Conditions:
-        """The same of frames start .. end - 1, placed where such excerpts of training lie."""
-        seconds = (end - start) / FRAME_RATE
+    def cut(self, start: int, end: int, *, rate: float) -> Conditions:
+        """The same of frames start .. end - 1, so many a second.
+
+        It lies where it lies in the whole, but no later than excerpts of training did.
+        """
         place = self.place.clone()
-        latest = max(0.0, LONGEST_SECONDS - seconds)
-        place[:, 0] = (place[:, 0] + start / FRAME_RATE).clamp_max(latest)
+        latest = max(0.0, LONGEST_SECONDS - (end - start) / rate)
+        place[:, 0] = (place[:, 0] + start / rate).clamp_max(latest)
         return replace(self, roll=self.roll[:, start:end], place=place)
 
     def to(self, device: torch.device) -> Conditions:

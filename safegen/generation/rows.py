@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Final, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from safegen.generation.base import ModelFacts, Request
 from safegen.generation.cards import ModelCard
-from safegen.generation.codec import FRAME_RATE, Codec
+from safegen.generation.codec import Codec
 from safegen.generation.compose import Plan
 from safegen.generation.planner import Planner
 from safegen.generation.samplers import sample_plan
@@ -23,11 +22,6 @@ _Network = TypeVar("_Network", bound=nn.Module)
 def frozen(network: _Network) -> _Network:
     """Set a network up for use: nothing in it learns any more."""
     return network.eval().requires_grad_(False)
-
-
-def frames_of(seconds: float) -> int:
-    """Count the codec frames that cover a length."""
-    return max(1, int(np.ceil(seconds * FRAME_RATE)))
 
 
 class Row:

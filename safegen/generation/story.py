@@ -15,7 +15,7 @@ After MusicLM: a joint embedding of music and words, then coarse and fine tokens
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,10 +35,12 @@ from safegen.generation.parts import codec_of, planner_of, tokens_of
 from safegen.generation.planner import Planner
 from safegen.generation.requests import check
 from safegen.generation.rolls import roll
-from safegen.generation.rows import PlannedRow, frames_of, frozen
+from safegen.generation.rows import PlannedRow, frozen
 from safegen.generation.samplers import write_plan
-from safegen.generation.stages import dice, one_thread
+from safegen.generation.stages import dice, one_thread, stepwise
+from safegen.generation.streams import Pieces, frames_of
 from safegen.generation.token_rows import finished
+from safegen.generation.token_streams import coarse_to_fine_segments
 from safegen.generation.tokens import FrameConditions, TokenModel
 
 CONTEXT_FRAMES: Final = 200
@@ -110,10 +112,36 @@ class MusicJoint(PlannedRow):
                 codes,
                 seconds=request.seconds,
                 plan_json=compose.to_json(parts[0].plan),
-                plan_tokens=tuple(
-                    token for part in parts for token in compose.to_tokens(part.plan)
-                ),
+                plan_tokens=_tokens_of(parts),
             )
+
+    def stream(
+        self, request: Request, *, progress: Callable[[float], None] | None = None
+    ) -> Iterator[Generation]:
+        """Make one item piece by piece; see ``base.StreamingGenerator``.
+
+        A story too, once the scores of all its chapters are written. The coarse tokens of
+        the first chapter are those of ``generate`` but for rare ties, the fine ones are
+        filled segment by segment.
+
+        Raises:
+            InputError: As ``generate``.
+        """
+        check(request, self.card)
+        return stepwise(self._pieces(request, progress))
+
+    def _pieces(
+        self, request: Request, progress: Callable[[float], None] | None
+    ) -> Iterator[Generation]:
+        parts = self._parts(request, frames=frames_of(request.seconds), quick=True)
+        pieces = Pieces(
+            self.codec,
+            seconds=request.seconds,
+            plan_json=compose.to_json(parts[0].plan),
+            plan_tokens=_tokens_of(parts),
+            progress=progress,
+        )
+        yield from pieces.of_codes(self._segments(parts, request))
 
     def plan(self, request: Request) -> compose.Plan:
         """Write the score of a request, of a story that of its first chapter; no sound.
@@ -125,17 +153,26 @@ class MusicJoint(PlannedRow):
         with one_thread(), torch.inference_mode():
             return self._parts(request, frames=1)[0].plan
 
-    def write(self, prompt: str, luck: torch.Generator, *, negative: str = "") -> compose.Plan:
-        """Write the score of a prompt by way of the joint embedding."""
+    def write(
+        self, prompt: str, luck: torch.Generator, *, negative: str = "", quick: bool = False
+    ) -> compose.Plan:
+        """Write the score of a prompt by way of the joint embedding.
+
+        Args:
+            prompt: What is wanted.
+            luck: The item's own randomness.
+            negative: What is not.
+            quick: As in ``samplers.write_plan``.
+        """
         points = self.joint.crossed(self.joint.read(self.planner, [prompt, negative]))
         for row, text in enumerate((prompt, negative)):
             if not text.strip():
                 points[row] = 0.0
         states = self.joint.styled(points)
         mask = torch.ones(states.shape[:2], dtype=torch.bool)
-        return write_plan(self.planner, states, mask, luck)
+        return write_plan(self.planner, states, mask, luck, quick=quick)
 
-    def _parts(self, request: Request, *, frames: int) -> list[_Part]:
+    def _parts(self, request: Request, *, frames: int, quick: bool = False) -> list[_Part]:
         """Write the scores of all chapters that start within the frames."""
         chapters = request.story or (Chapter(prompt=request.prompt, start_seconds=0.0),)
         firsts = [round(chapter.start_seconds * FRAME_RATE) for chapter in chapters]
@@ -144,7 +181,9 @@ class MusicJoint(PlannedRow):
             end = min(frames, firsts[i + 1]) if i + 1 < len(firsts) else frames
             if end > first:
                 luck = dice(request.seed, f"plan {i}")
-                plan = self.write(chapter.prompt, luck, negative=request.negative_prompt)
+                plan = self.write(
+                    chapter.prompt, luck, negative=request.negative_prompt, quick=quick
+                )
                 parts.append(_Part(prompt=chapter.prompt, plan=plan, first=first, end=end))
         return parts
 
@@ -157,23 +196,10 @@ class MusicJoint(PlannedRow):
     ) -> Tensor:
         """Draw the tokens of all chapters; shape (codebooks, frames)."""
         frames = parts[-1].end
-        rows = torch.cat(
-            [torch.from_numpy(roll(part.plan, frames=part.end - part.first)) for part in parts]
-        )
-        chroma = None if request.melody is None else _followed(request.melody, frames=frames)
         coarse, fine = dice(request.seed, "coarse"), dice(request.seed, "fine")
         codes = torch.empty((self.tokens.config.codebooks, 0), dtype=torch.long)
-        for part in parts:
-            start = max(0, part.first - CONTEXT_FRAMES)
-            conditions = FrameConditions.of(
-                part.end - start,
-                roll=rows[start : part.end],
-                notes=chroma is None,
-                rhythm=chroma is None,
-                chroma=None if chroma is None else chroma[start : part.end],
-                text=self._pooled(part.prompt) if part.prompt.strip() else None,
-                text_width=self.tokens.config.text_width,
-            )
+        for part, conditions in self._chapters(parts, request):
+            start = part.end - conditions.roll.shape[1]
             drawn = coarse_to_fine(
                 self.tokens,
                 conditions,
@@ -186,6 +212,48 @@ class MusicJoint(PlannedRow):
             )
             codes = torch.cat([codes[:, :start], drawn], dim=1)
         return codes
+
+    def _segments(self, parts: list[_Part], request: Request) -> Iterator[Tensor]:
+        """Draw the tokens of all chapters, segment by segment; shape (codebooks, n) each."""
+        coarse, fine = dice(request.seed, "coarse"), dice(request.seed, "fine")
+        codes = torch.empty((self.tokens.config.codebooks, 0), dtype=torch.long)
+        for part, conditions in self._chapters(parts, request):
+            length = conditions.roll.shape[1]
+            for drawn in coarse_to_fine_segments(
+                self.tokens,
+                conditions,
+                coarse_dice=coarse,
+                fine_dice=fine,
+                settings=self.settings,
+                prefix=codes[:, part.end - length :],
+                unwanted=self._unwanted(request, frames=length),
+            ):
+                codes = torch.cat([codes, drawn], dim=1)
+                yield drawn
+
+    def _chapters(
+        self, parts: list[_Part], request: Request
+    ) -> Iterator[tuple[_Part, FrameConditions]]:
+        """Say of each chapter what is told of its frames and of those it goes on from."""
+        frames = parts[-1].end
+        rows = torch.cat(
+            [torch.from_numpy(roll(part.plan, frames=part.end - part.first)) for part in parts]
+        )
+        chroma = None if request.melody is None else _followed(request.melody, frames=frames)
+        for part in parts:
+            start = max(0, part.first - CONTEXT_FRAMES)
+            yield (
+                part,
+                FrameConditions.of(
+                    part.end - start,
+                    roll=rows[start : part.end],
+                    notes=chroma is None,
+                    rhythm=chroma is None,
+                    chroma=None if chroma is None else chroma[start : part.end],
+                    text=self._pooled(part.prompt) if part.prompt.strip() else None,
+                    text_width=self.tokens.config.text_width,
+                ),
+            )
 
     def _unwanted(self, request: Request, *, frames: int) -> FrameConditions | None:
         if not request.negative_prompt.strip():
@@ -204,6 +272,11 @@ def load_music_joint(found: ModelCard, *, folder: Path = WEIGHTS) -> MusicJoint:
     tokens = tokens_of(found, codec, folder=folder)
     joint = load_joint(found.file("joint"), folder=folder)
     return MusicJoint(found, codec=codec, planner=planner, joint=joint, tokens=tokens)
+
+
+def _tokens_of(parts: list[_Part]) -> tuple[int, ...]:
+    """The plans of all chapters as integers, one after the other."""
+    return tuple(token for part in parts for token in compose.to_tokens(part.plan))
 
 
 def _followed(melody: Audio, *, frames: int) -> Tensor:

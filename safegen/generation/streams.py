@@ -5,25 +5,27 @@ make many frames at once make the sound in *segments*: a short one, so that the 
 seconds come soon, then longer ones, each knowing the last two seconds before it.
 
 A stream has bits of its own, the same ones for the same request, and they do not depend
-on how much of it is read: a segment is drawn by its own randomness, and the codec's
-decoder and the search for the phase go along as in ``codec_stream``. Peaks are turned
+on how much of it is read: segments are drawn one after the other, and the codec's decoder
+and the search for the phase go along as in ``codec_stream``. Peaks are turned
 down where they are, because how loud the loudest one will be is not known yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from safegen.audio import Waveform
 from safegen.generation.base import Generation
-from safegen.generation.codec import SAMPLE_RATE, Codec
+from safegen.generation.codec import FRAME_RATE, SAMPLE_RATE, Codec
 from safegen.generation.codec_stream import LatentStream, audio_of
+from safegen.generation.samplers import Given
 from safegen.generation.stages import faded
 
 BLOCK_FRAMES: Final = 24
@@ -36,6 +38,11 @@ NEXT_FRAMES: Final = 144
 
 All four are multiples of four, which the cascade's U-Net needs.
 """
+
+
+def frames_of(seconds: float) -> int:
+    """Count the codec frames that cover a length."""
+    return max(1, int(np.ceil(seconds * FRAME_RATE)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +69,26 @@ class Segment:
         """How many are not."""
         return self.end - self.first
 
-    @property
-    def keep(self) -> Tensor:
-        """True where a frame is known, shape (known + new,)."""
-        return torch.arange(self.end - self.start) < self.known
+    def given(self, before: Tensor, *, every: int = 1) -> Given:
+        """Keep the end of the latents before, and leave the new ones open.
+
+        Args:
+            before: Shape (t, latent), up to the first new one.
+            every: Frames that one latent stands for.
+        """
+        known, new = self.known // every, self.new // every
+        latents = F.pad(before[len(before) - known :], (0, 0, 0, new))
+        return Given(latents=latents, keep=torch.arange(known + new) < known, strength=1.0)
 
 
 def segments(frames: int, *, first: int = 0) -> Iterator[Segment]:
-    """Part a sound of so many frames, those before ``first`` known from the beginning."""
-    wanted = FIRST_FRAMES
+    """Part a sound into what is made together.
+
+    Args:
+        frames: Of the whole.
+        first: Those before it are known from the beginning.
+    """
+    wanted = max(BLOCK_FRAMES, FIRST_FRAMES - first)
     while first < frames:
         end = min(first + wanted, frames)
         yield Segment(start=max(0, first - CONTEXT_FRAMES), first=first, end=end)
@@ -85,12 +103,21 @@ class Pieces:
         seconds: Length of the whole.
         plan_json: Of the whole; goes with the first piece.
         plan_tokens: Likewise.
+        progress: Called with the share of frames that are known.
     """
 
     def __init__(
-        self, codec: Codec, *, seconds: float, plan_json: str, plan_tokens: tuple[int, ...]
+        self,
+        codec: Codec,
+        *,
+        seconds: float,
+        plan_json: str,
+        plan_tokens: tuple[int, ...],
+        progress: Callable[[float], None] | None,
     ) -> None:
         self._codec = codec
+        self._progress = progress
+        self._fed, self._frames = 0, frames_of(seconds)
         self._samples = round(seconds * SAMPLE_RATE)
         self._sound = LatentStream(codec, samples=self._samples)
         self._given = 0
@@ -109,10 +136,15 @@ class Pieces:
             block, self._z = self._z[:BLOCK_FRAMES], self._z[BLOCK_FRAMES:]
             # Codes go with the sound that is made of them, later blocks' with theirs.
             yield from self._piece(self._sound.feed(block))
+        self._fed += len(z)
+        if self._progress is not None:
+            self._progress(self._fed / self._frames)
 
-    def feed_codes(self, codes: Tensor) -> Iterator[Generation]:
-        """Take the next codes alone; the latents are the codebooks' entries."""
-        return self.feed(self._codec.quantizer.decode(codes.T), codes)
+    def of_codes(self, parts: Iterable[Tensor]) -> Iterator[Generation]:
+        """Take all codes, shape (codebooks, n) each; the latents are the codebooks' entries."""
+        for codes in parts:
+            yield from self.feed(self._codec.quantizer.decode(codes.T), codes)
+        yield from self.finish()
 
     def finish(self) -> Iterator[Generation]:
         """Give what is left."""

@@ -29,10 +29,10 @@ from safegen.generation.parts import codec_of, planner_of, tokens_of
 from safegen.generation.planner import Planner
 from safegen.generation.requests import check
 from safegen.generation.rolls import roll
-from safegen.generation.rows import PlannedRow, Row, frames_of, frozen
+from safegen.generation.rows import PlannedRow, Row, frozen
 from safegen.generation.scene_reader import SceneReader, load_scene_reader
 from safegen.generation.stages import dice, ended, one_thread, stepwise
-from safegen.generation.streams import Pieces
+from safegen.generation.streams import Pieces, frames_of
 from safegen.generation.token_samplers import (
     DrawSettings,
     FillSettings,
@@ -40,6 +40,7 @@ from safegen.generation.token_samplers import (
     sample_autoregressive,
     sample_masked,
 )
+from safegen.generation.token_streams import fill_segments
 from safegen.generation.tokens import FrameConditions, TokenModel
 
 SFX_AR: Final = DrawSettings()
@@ -133,8 +134,9 @@ class MusicTokens(PlannedRow):
             seconds=request.seconds,
             plan_json=to_json(plan),
             plan_tokens=to_tokens(plan),
+            progress=progress,
         )
-        yield from token_pieces(drawn, pieces, frames=frames, progress=progress)
+        yield from pieces.of_codes(drawn)
 
     def _conditions(self, plan: Plan, request: Request, *, frames: int) -> FrameConditions:
         melody = None
@@ -194,16 +196,9 @@ class SoundTokens(Row):
                 names no sound the model knows.
         """
         check(request, self.card)
-        frames = frames_of(request.seconds)
         with one_thread():
-            scene = self.reader.read(
-                request.prompt, dice(request.seed, "scene"), seconds=request.seconds
-            )
-            conditions = FrameConditions.of(
-                frames,
-                scene=torch.from_numpy(scenes.scene_roll(scene, frames=frames)),
-                text_width=self.model.config.text_width,
-            )
+            scene = self._scene(request)
+            conditions = self._conditions(scene, request)
             luck = dice(request.seed, "tokens")
             if isinstance(self.settings, FillSettings):
                 codes = sample_masked(
@@ -220,6 +215,53 @@ class SoundTokens(Row):
                 plan_json=scenes.to_json(scene),
                 plan_tokens=scenes.to_tokens(scene),
             )
+
+    def stream(
+        self, request: Request, *, progress: Callable[[float], None] | None = None
+    ) -> Iterator[Generation]:
+        """Make one item piece by piece; see ``base.StreamingGenerator``.
+
+        The tokens of sfx-ar are those of ``generate`` but for rare ties; sfx-masked fills
+        one segment after the other.
+
+        Raises:
+            InputError: As ``generate``.
+        """
+        check(request, self.card)
+        with one_thread():
+            scene = self._scene(request)
+        return stepwise(self._pieces(scene, request, progress))
+
+    def _pieces(
+        self, scene: scenes.Scene, request: Request, progress: Callable[[float], None] | None
+    ) -> Iterator[Generation]:
+        conditions = self._conditions(scene, request)
+        luck = dice(request.seed, "tokens")
+        drawn = (
+            fill_segments(self.model, conditions, luck, settings=self.settings)
+            if isinstance(self.settings, FillSettings)
+            else draw_frames(self.model, conditions, luck, settings=self.settings, quick=True)
+        )
+        pieces = Pieces(
+            self.codec,
+            seconds=request.seconds,
+            plan_json=scenes.to_json(scene),
+            plan_tokens=scenes.to_tokens(scene),
+            progress=progress,
+        )
+        yield from pieces.of_codes(drawn)
+
+    def _scene(self, request: Request) -> scenes.Scene:
+        luck = dice(request.seed, "scene")
+        return self.reader.read(request.prompt, luck, seconds=request.seconds)
+
+    def _conditions(self, scene: scenes.Scene, request: Request) -> FrameConditions:
+        frames = frames_of(request.seconds)
+        return FrameConditions.of(
+            frames,
+            scene=torch.from_numpy(scenes.scene_roll(scene, frames=frames)),
+            text_width=self.model.config.text_width,
+        )
 
 
 def load_music_tokens(found: ModelCard, *, folder: Path = WEIGHTS) -> MusicTokens:
@@ -253,28 +295,6 @@ def load_sound_tokens(
         model=tokens_of(found, codec, folder=folder),
         settings=settings,
     )
-
-
-def token_pieces(
-    drawn: Iterator[Tensor],
-    pieces: Pieces,
-    *,
-    frames: int,
-    progress: Callable[[float], None] | None,
-) -> Iterator[Generation]:
-    """Turn frames of tokens into pieces of sound, as they come.
-
-    Args:
-        drawn: Tokens of one frame, shape (codebooks,), ``frames`` times.
-        pieces: Where they go.
-        frames: How many there will be.
-        progress: Called with the share of them done.
-    """
-    for number, codes in enumerate(drawn, 1):
-        yield from pieces.feed_codes(codes[:, None])
-        if progress is not None:
-            progress(number / frames)
-    yield from pieces.finish()
 
 
 def finished(

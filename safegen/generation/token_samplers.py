@@ -98,7 +98,7 @@ def sample_autoregressive(
             columns.append(column)
             if progress is not None:
                 progress(len(columns) / frames)
-    return torch.stack(columns, dim=1)
+    return torch.cat(columns, dim=1)
 
 
 def draw_frames(
@@ -125,7 +125,7 @@ def draw_frames(
         quick: Whether sums may be taken in another order; see ``safegen.generation.quick``.
 
     Yields:
-        Tokens of one frame, shape (levels,), int64; t times. To be read in inference mode.
+        Tokens of one frame, shape (levels, 1), int64; t times. To be read in inference mode.
     """
     books = levels or model.config.codebooks
     frames = conditions.roll.shape[1]
@@ -162,7 +162,7 @@ def draw_frames(
             latest.append(int(codes[k, frame]))
         read = tables[rows, torch.tensor(latest)].sum(dim=0)
         if s >= books - 1:
-            yield codes[:, s - books + 1].clone()
+            yield codes[:, s - books + 1, None].clone()
 
 
 def sample_masked(

@@ -152,6 +152,11 @@ class FrameConditions:
             **{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in names}
         )
 
+    def cut(self, start: int, end: int) -> FrameConditions:
+        """The same of frames start .. end - 1."""
+        rows = {name: getattr(self, name)[:, start:end] for name in ("roll", "chroma", "scene")}
+        return dataclasses.replace(self, **rows)
+
     def to(self, device: torch.device) -> FrameConditions:
         """The same conditions on another device."""
         names = [x.name for x in dataclasses.fields(self)]

@@ -25,7 +25,7 @@ from torch.nn import functional as F  # noqa: N812
 from safegen.generation.codec import MELS, STACK
 from safegen.generation.renderer import leveled_loss, toward, waves
 from safegen.generation.rolls import ROLL_CHANNELS
-from safegen.generation.samplers import flow_times
+from safegen.generation.samplers import Given, flow_times
 
 LATENTS_PER_COARSE: Final = 2
 """Codec latents in a coarse frame of 80 ms."""
@@ -212,6 +212,7 @@ def sample_details(
     *,
     steps: int,
     noise: float,
+    given: Given | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Tensor:
     """Follow the flow from noise to latents, for one item.
@@ -226,6 +227,7 @@ def sample_details(
         dice: The item's own randomness.
         steps: Euler steps.
         noise: Level of the noise on the coarse mel, in [0, 1].
+        given: Latents of which some stay; none if None. Its strength is not used.
         progress: Called with the share of steps done.
 
     Returns:
@@ -236,9 +238,12 @@ def sample_details(
     here = torch.ones(1, dtype=torch.bool)
     with torch.inference_mode():
         outline = unet.outline(coarse[None], roll[None], here, noise=level, dice=own)
-        x = torch.randn((1, len(roll), unet.config.latent), generator=dice)
+        drawn = x = torch.randn((1, len(roll), unet.config.latent), generator=dice)
         times = flow_times(steps)
         for i in range(steps):
+            if given is not None:
+                on_its_way = torch.lerp(drawn, (given.latents - unet.mean) / unet.scale, times[i])
+                x = torch.where(given.keep[:, None], on_its_way, x)
             velocity = unet(x, times[i : i + 1], outline)
             x = x + float(times[i + 1] - times[i]) * velocity
             if progress is not None:

@@ -7,7 +7,7 @@ from detectors import decoder_mark
 from safegen import memorization
 from safegen.audio import Audio
 from safegen.errors import InputError
-from safegen.generation.base import Chapter, Request
+from safegen.generation.base import Chapter, Request, StreamingGenerator, joined
 from safegen.generation.cards import CARDS, INPUTS, WEIGHTS, card
 from safegen.generation.compose import PLAN_TOKENS, from_tokens
 from safegen.generation.scenes import from_json
@@ -35,6 +35,20 @@ def test_a_row_makes_the_wanted_length_with_the_mark_of_the_codec_in_it(name: st
     assert made.codes.shape == (4, 100)
     assert generator.facts == card(name).facts
     assert memorization.for_model(generator.facts) is not None
+
+
+@pytest.mark.parametrize("name", GENERATING)
+def test_a_stream_has_the_length_the_plan_and_the_mark_of_the_codec(name: str) -> None:
+    generator = load(name)
+    assert isinstance(generator, StreamingGenerator)
+    first, *rest = generator.stream(request(name))
+    made = joined([first, *rest])
+    mark = decoder_mark.hear(made.audio.waveform, made.audio.sample_rate, search=False)
+
+    assert made.audio.seconds == SECONDS
+    assert made.plan_json
+    assert made.codes.shape == (4, 100)
+    assert mark.detected
 
 
 @pytest.mark.parametrize("name", ["music-ar", "sfx-ar", "sfx-masked", "music-cascade"])
