@@ -19,6 +19,7 @@ from safegen.evaluation.gate import PROMPTS, open_installation
 from safegen.evaluation.public_bench.checkpoints import Size
 from safegen.evaluation.public_bench.contender import Contender, Match, opened, play
 from safegen.evaluation.public_bench.musicgen import MusicGen
+from safegen.evaluation.public_bench.stable_audio_3 import StableAudio3
 from safegen.gate import Gate
 from safegen.generation.base import Request
 from safegen.generation.public_families import Device, Precision
@@ -27,7 +28,7 @@ from safegen.generation.systems import load
 GATE_SECONDS: Final = 5.0
 """Shorter clips cannot be compared with the catalog, and the gate lets none of them out."""
 
-CONTENDERS: Final[dict[str, Contender]] = {each.name: each for each in (MusicGen(),)}
+CONTENDERS: Final[dict[str, Contender]] = {each.name: each for each in (MusicGen(), StableAudio3())}
 """What ``--model`` knows; a family that its library generates with needs one entry."""
 
 

@@ -31,7 +31,7 @@ from safegen.generation.public_families import Described, Device, Precision, set
 STEPS: Final = 200
 GUIDANCE: Final = 3.5
 """Source: model card of cvssp/audioldm2 and diffusers 0.42, AudioLDM2Pipeline, its defaults."""
-SHORTEST_SECONDS: Final = 1.0
+SHORTEST_SECONDS: Final = 0.5
 _INSTEAD: Final = {"GPT2Model": "GPT2LMHeadModel"}
 """Published folders name the class without ``generate``, which transformers 5 keeps apart
 from the helper that the pipeline calls; both hold the same weights."""

@@ -34,7 +34,7 @@ STEPS: Final = 200
 """Source: model card of stabilityai/stable-audio-open-1.0, its example with diffusers."""
 GUIDANCE: Final = 7.0
 """Source: diffusers 0.42, StableAudioPipeline, its default."""
-SHORTEST_SECONDS: Final = 1.0
+SHORTEST_SECONDS: Final = 0.5
 _FEWEST_STEPS: Final = 2
 
 

@@ -41,7 +41,7 @@ GUIDANCE_OF_BASE: Final = 7.0
 checkpoints are not guided."""
 TOKENS: Final = 256
 """Source: diffusers 0.42, StableAudio3Pipeline.encode_prompt."""
-SHORTEST_SECONDS: Final = 1.0
+SHORTEST_SECONDS: Final = 0.5
 
 Kind = Literal["text", "vary", "fill"]
 

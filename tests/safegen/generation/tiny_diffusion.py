@@ -46,16 +46,6 @@ def faithful(vae: Any) -> None:
         vae.decoder.conv1.weight_g *= 3.0
 
 
-def stirred(model: Any) -> Any:
-    """Give noise to what starts near zero, so that a random model lets its input through."""
-    import torch
-
-    for weights in model.parameters():
-        if weights.ndim > 1 and weights.abs().max() < 1e-3:
-            torch.nn.init.normal_(weights, std=0.5)
-    return model
-
-
 def save_stable_audio(folder: Path) -> Path:
     """Save a Stable Audio Open of 4.096 s in mono; its scheduler is the published one."""
     import torch
@@ -98,50 +88,6 @@ def save_stable_audio(folder: Path) -> Path:
             **parts,
         ).save_pretrained(folder)
     return folder
-
-
-def save_stable_audio_3(folder: Path, *, distilled: bool = True) -> Path:
-    """Save a Stable Audio 3 of at most 8 s in stereo, distilled or base."""
-    import torch
-
-    library = diffusers()
-    with quiet(), torch.random.fork_rng():
-        torch.manual_seed(2)
-        parts = text_parts(folder)
-        vae = library.AutoencoderSAME(
-            patch_size=16,
-            encoder_channels=8,
-            encoder_c_mults=[2],
-            encoder_strides=[4],
-            encoder_transformer_depths=[1],
-            latent_dim=8,
-            dim_heads=8,
-            sampling_rate=SAMPLE_RATE,
-        )
-        transformer = library.StableAudio3DiTModel(
-            io_channels=8,
-            embed_dim=32,
-            depth=2,
-            num_heads=2,
-            cond_token_dim=TEXT_WIDTH,
-            global_cond_dim=TEXT_WIDTH,
-            local_add_cond_dim=9,
-            timestep_features_dim=16,
-            num_memory_tokens=4,
-        )
-        library.StableAudio3Pipeline(
-            vae=stirred(vae),
-            transformer=stirred(transformer),
-            duration_embedder=_duration_embedder(),
-            scheduler=library.FlowMatchEulerDiscreteScheduler(stochastic_sampling=distilled),
-            **parts,
-        ).save_pretrained(folder)
-    return folder
-
-
-def _duration_embedder() -> Any:
-    found = parts_of("stable_audio_3").StableAudio3DurationEmbedder
-    return found(output_dim=TEXT_WIDTH, fourier_dim=16, max_val=8.0)
 
 
 def save_ace_step(folder: Path, *, turbo: bool = True) -> Path:

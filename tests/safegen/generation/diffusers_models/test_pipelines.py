@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from safegen.audio import Audio
 from safegen.errors import InputError, SafegenError
+from safegen.evaluation.public_bench.stable_audio_3 import save_stable_audio_3
 from safegen.generation.base import BatchGenerator, Generation, Request, Span
 from safegen.generation.diffusers_models import (
     ace_step,
@@ -60,7 +61,7 @@ KINDS = {
         accepts=("negative_prompt", "source"),
     ),
     "Stable Audio 3": Kind(
-        save=tiny_diffusion.save_stable_audio_3,
+        save=save_stable_audio_3,
         key="stable-audio-3",
         seconds=2.0001,
         longest=8.0,
@@ -68,7 +69,7 @@ KINDS = {
         accepts=("continue_from", "source", "inpaint"),
     ),
     "Stable Audio 3 base": Kind(
-        save=lambda folder: tiny_diffusion.save_stable_audio_3(folder, distilled=False),
+        save=lambda folder: save_stable_audio_3(folder, distilled=False),
         key="stable-audio-3",
         seconds=2.0,
         longest=8.0,
