@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
@@ -169,8 +169,16 @@ class Steps:
         self._swept: set[Path] = set()
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database; ``with`` does it as well."""
         self.database.close()
+
+    def __enter__(self) -> Self:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the database."""
+        self.close()
 
     # 1 ------------------------------------------------------------------------------
 
@@ -226,9 +234,7 @@ class Steps:
         self.check(
             case,
             policy.INPUT_MATCH,
-            lambda: given.compare(
-                self.matcher, self.database, self.policy, at=at, scan=self._scan
-            ),
+            lambda: given.compare(self.matcher, self.database, self.policy, at=at, scan=self._scan),
             limit_seconds=CHECK_SECONDS + longer,
         )
         if given.has_melody:

@@ -11,7 +11,7 @@ items at once (``BatchGenerator``), and a sound piece by piece (``StreamingGener
 
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Generator as PythonGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -116,9 +116,9 @@ class Generation:
     """
 
     audio: Audio
-    plan_json: str
-    plan_tokens: npt.NDArray[np.int64]
-    codes: npt.NDArray[np.int64]
+    plan_json: str = ""
+    plan_tokens: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    codes: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
 
 
 class Generator(Protocol):
