@@ -1,18 +1,21 @@
 """``safegen codec``: sound into codec files and back."""
 
-import os
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from safegen.cli.options import config, emit, format_option, quiet_option
-from safegen.errors import InputError, SafegenError
+from safegen.cli.whole_files import (
+    STDIN,
+    make_folder,
+    opened,
+    planned,
+    progress_bar,
+    written_whole,
+)
+from safegen.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,10 +23,10 @@ if TYPE_CHECKING:
 
     from safegen.generation.bitstream import Head
     from safegen.generation.codec import Codec
+    from safegen.generation.known import Known
 
 _PIECE = 2048
 """Bytes read at a time: 16 s at 1000 bit/s."""
-_STDIN = Path("-")
 
 _model_option = click.option(
     "--model",
@@ -31,7 +34,14 @@ _model_option = click.option(
     default="codec",
     show_default=True,
     metavar="NAME",
-    help="The shipped codec, or an own model with a codec of its own (safegen train codec).",
+    help="The shipped codec, an own model with a codec of its own (safegen train codec), or a "
+    "public codec: EnCodec, DAC or Mimi, as OWNER/NAME or as a folder.",
+)
+_accept_option = click.option(
+    "--accept-license",
+    "is_accepted",
+    is_flag=True,
+    help="Accept the license of a public codec in a folder.",
 )
 
 
@@ -42,6 +52,9 @@ def codec_command() -> None:
     What is decoded is made by the shipped codec and carries its decoder's mark. It has not
     been through the gate: it is neither judged nor signed nor logged. Send it through
     `safegen release` before it leaves the house.
+
+    Public codecs (EnCodec, DAC, Mimi) write their codes into safetensors files. What they
+    decode carries no mark, not even a decoder's, and has not been through the gate either.
 
     \b
     Exit status:
@@ -63,28 +76,32 @@ def codec_command() -> None:
 )
 @click.option(
     "--codebooks",
-    type=click.IntRange(1, 4),
-    default=4,
-    show_default=True,
-    help="Quality: each costs 250 bit/s.",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Quality: each of the shipped codec's 4 costs 250 bit/s; what one of a public codec "
+    "costs says `safegen models show`.  [default: all]",
 )
 @click.option(
     "--out", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path)
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @_model_option
+@_accept_option
 @format_option
 @quiet_option
 def encode(
     files: tuple[Path, ...],
-    codebooks: int,
+    codebooks: int | None,
     out: Path,
     overwrite: bool,
     model_name: str,
+    is_accepted: bool,
     format_: str,
     quiet: bool,
 ) -> None:
     """Encode each FILE into DIR/NAME.sgc; channels are mixed to one.
+
+    A public codec writes DIR/NAME.safetensors, which only the same weights decode.
 
     A file is written when it is complete. At the first bad FILE the command stops; those
     before it are done.
@@ -97,19 +114,30 @@ def encode(
     \b
     Example:
       safegen codec encode *.wav --codebooks 2 --out small/
+      safegen codec encode *.wav --model facebook/encodec_24khz --codebooks 8 --out small/
     """
-    targets = _targets(files, out, ".sgc", overwrite=overwrite)
+    public = _public(model_name, is_accepted=is_accepted)
+    if public is not None:
+        from safegen.cli.codec_public import encode_files
+
+        encode_files(
+            public, files, out,
+            codebooks=codebooks, overwrite=overwrite, format_=format_, quiet=quiet,
+        )  # fmt: skip
+        return
+    targets = planned(files, out, ".sgc", overwrite=overwrite)
     from safegen.audio import load
     from safegen.generation import codec_file
     from safegen.generation.bitstream import read
 
     codec, codec_id = _codec(model_name)
-    _make(out)
-    with _bar(targets, "Encoding", quiet=quiet) as bar:
+    codebooks = _checked(codebooks, codec)
+    make_folder(out)
+    with progress_bar(targets, "Encoding", quiet=quiet) as bar:
         for path, target in bar:
             audio = load(path)
             data = codec_file.encode(audio, codec, codec_id=codec_id, codebooks=codebooks)
-            with _complete(target, overwrite=overwrite) as file:
+            with written_whole(target, overwrite=overwrite) as file:
                 file.write(data)
             row = {"file": str(path), "path": str(target), **_facts(read(data)[0])}
             emit(row, f"{target}  {row['seconds']:.2f} s, {row['bitrate']:.0f} bit/s", format_)
@@ -134,6 +162,7 @@ def encode(
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @_model_option
+@_accept_option
 @format_option
 @quiet_option
 def decode(
@@ -142,6 +171,7 @@ def decode(
     stream: bool,
     overwrite: bool,
     model_name: str,
+    is_accepted: bool,
     format_: str,
     quiet: bool,
 ) -> None:
@@ -149,6 +179,9 @@ def decode(
 
     The sound carries the decoder's mark. It has not been through the gate: run
     `safegen release` on it to have it judged, marked as yours, signed and logged.
+
+    A public codec decodes DIR/NAME.safetensors at its own rate. It is no generator and its
+    decoder writes no mark: what comes out is as little marked as what was encoded.
 
     A file is written when it is complete. At the first bad FILE the command stops; those
     before it are done.
@@ -164,14 +197,27 @@ def decode(
       safegen codec decode small/*.sgc --out back/
       curl -s https://example.org/song.sgc | safegen codec decode - --stream --out back/
     """
-    if _STDIN in files and not stream:
+    public = _public(model_name, is_accepted=is_accepted)
+    if public is not None:
+        from safegen.cli.codec_public import decode_files
+
+        if stream:
+            raise InputError(
+                f"{model_name} decodes no streams", remedy="Leave --stream out, and name files."
+            )
+        decode_files(public, files, out, overwrite=overwrite, format_=format_, quiet=quiet)
+        return
+    if STDIN in files and not stream:
         raise InputError("- is read only as a stream", remedy="Add --stream.")
-    targets = _targets(files, out, ".wav", overwrite=overwrite)
+    from safegen.cli.codec_public import refuse_codes
+
+    targets = planned(files, out, ".wav", overwrite=overwrite)
+    refuse_codes(files)
     codec, codec_id = _codec(model_name)
-    _make(out)
-    with _bar(targets, "Decoding", quiet=quiet) as bar:
+    make_folder(out)
+    with progress_bar(targets, "Decoding", quiet=quiet) as bar:
         for path, target in bar:
-            with _source(path) as source, _complete(target, overwrite=overwrite) as file:
+            with opened(path) as source, written_whole(target, overwrite=overwrite) as file:
                 head, waited = _decode(source, file, codec, codec_id, stream=stream)
             row = {
                 "file": str(path),
@@ -185,7 +231,7 @@ def decode(
 
 
 @codec_command.command()
-@click.argument("file", metavar="FILE.sgc", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @format_option
 def info(file: Path, format_: str) -> None:
     """Say what a codec file holds, after checking every block of it.
@@ -200,19 +246,24 @@ def info(file: Path, format_: str) -> None:
     Example:
       safegen codec info small/song.sgc
     """
+    from safegen.cli.codec_public import told_by
     from safegen.generation.bitstream import Reader
 
+    public = told_by(file)
+    if public is not None:
+        emit(public, _table(public), format_)
+        return
     reader = Reader()
-    with _source(file) as source:
+    with opened(file) as source:
         for piece in iter(lambda: source.read(_PIECE), b""):
             reader.feed(piece)
     row = {"file": str(file), **_facts(reader.finish())}
+    emit(row, _table(row), format_)
+
+
+def _table(row: dict[str, Any]) -> str:
     width = max(map(len, row))
-    emit(
-        row,
-        "\n".join(f"{name.replace('_', ' '):<{width}}  {x}" for name, x in row.items()),
-        format_,
-    )
+    return "\n".join(f"{name.replace('_', ' '):<{width}}  {x}" for name, x in row.items())
 
 
 def _decode(
@@ -274,6 +325,35 @@ def _facts(head: "Head") -> dict[str, Any]:
     }
 
 
+def _public(model_name: str, *, is_accepted: bool) -> "Known | None":
+    """Look a public codec up; None if the name stands for another model."""
+    if model_name == "codec":
+        return None
+    from datetime import UTC, datetime
+
+    from safegen.generation.known import usable
+
+    day = datetime.now(UTC).date().isoformat() if is_accepted else ""
+    found = usable(model_name, models=config().models, accepted=day)
+    if found.checkpoint is None:
+        return None
+    if found.checkpoint.family.role != "codec":
+        raise InputError(
+            f"{model_name}, a {found.checkpoint.family.title}, is no codec",
+            remedy="Name an EnCodec, a DAC or a Mimi.",
+        )
+    return found
+
+
+def _checked(codebooks: int | None, codec: "Codec") -> int:
+    most = codec.config.codebooks
+    if codebooks is not None and codebooks > most:
+        raise InputError(
+            f"{codebooks} codebooks, the codec has {most}", remedy=f"Choose 1 to {most}."
+        )
+    return codebooks or most
+
+
 def _codec(model_name: str) -> "tuple[Codec, bytes]":
     """Load the codec of a model, and say which one it is."""
     from safegen.generation.cards import WEIGHTS
@@ -285,81 +365,3 @@ def _codec(model_name: str) -> "tuple[Codec, bytes]":
     if not any(file.role == "codec" for file in found.card.files):
         raise InputError(f"{model_name} has no codec", remedy="Use the one that ships: codec.")
     return codec_of(found.card, folder=found.folder or WEIGHTS), codec_id_of(found.card)
-
-
-def _bar(targets: dict[Path, Path], label: str, *, quiet: bool) -> Any:
-    hidden = quiet or not sys.stderr.isatty() or sys.stdout.isatty()
-    return click.progressbar(list(targets.items()), label=label, file=sys.stderr, hidden=hidden)
-
-
-def _targets(
-    files: tuple[Path, ...], out: Path, suffix: str, *, overwrite: bool
-) -> dict[Path, Path]:
-    """Name what will be written, before anything is read."""
-    found: dict[Path, Path] = {}
-    for path in files:
-        if path != _STDIN and not path.is_file():
-            raise InputError(f"{path}: no such file", remedy="Check the path.")
-        target = out / ("stdin" if path == _STDIN else path.stem)
-        target = target.with_name(target.name + suffix)
-        if target in found.values():
-            raise InputError(
-                f"{target}: would be written twice", remedy="Use one folder for each of the two."
-            )
-        if target.exists() and not overwrite:
-            raise InputError(f"{target}: exists already", remedy="Add --overwrite to replace it.")
-        found[path] = target
-    return found
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be made ({error.strerror})", remedy="Name another folder."
-        ) from error
-
-
-@contextmanager
-def _source(path: Path) -> Iterator[BinaryIO]:
-    """Open a file or stdin; errors about what is in it name it."""
-    try:
-        if path == _STDIN:
-            yield sys.stdin.buffer
-            return
-        with path.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror})",
-            remedy="Check the path and its permissions.",
-        ) from error
-    except SafegenError as error:
-        raise type(error)(f"{path}: {error.problem}", remedy=error.remedy) from error
-
-
-@contextmanager
-def _complete(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """Write under another name; the file appears when the block ends well, or not at all."""
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    except OSError as error:
-        raise InputError(
-            f"{target}: cannot be written ({error.strerror})", remedy="Name another folder."
-        ) from error
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        part.chmod(0o644)
-        if overwrite:
-            part.replace(target)
-        else:
-            os.link(part, target)
-    except FileExistsError as error:
-        raise InputError(
-            f"{target}: exists already", remedy="Add --overwrite to replace it."
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)

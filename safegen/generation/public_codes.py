@@ -3,7 +3,7 @@
 A safetensors file with the codes, the scales of codecs that have them, and one metadata key
 that names the model, the hash of its weights and the length of the sound. Codes say nothing
 without the weights that made them, so decoding with other weights is refused. The shipped
-codec has a format of its own, ``safegen.generation.bitstream``, eight times as small.
+codec has a format of its own, ``safegen.generation.bitstream``, which packs codes tighter.
 """
 
 from __future__ import annotations
