@@ -14,7 +14,7 @@ from safegen.errors import InputError
 if TYPE_CHECKING:
     from detectors.audioseal import Card
     from safegen.generation.public_arrivals import Arrival
-    from safegen.generation.public_store import Checkpoint
+    from safegen.generation.public_card import Checkpoint
 
 _AUDIOCRAFT = 2
 """Files of a model in audiocraft's layout: the language model and the codec."""
@@ -55,7 +55,7 @@ def pull(
       safegen models pull facebook/musicgen-small --accept-license
     """
     from safegen.checkpoints import PUBLIC_MODELS
-    from safegen.generation import public_arrivals
+    from safegen.generation import public_arrivals, public_pull
 
     if name in {model.name for model in PUBLIC_MODELS}:
         if revision:
@@ -63,7 +63,7 @@ def pull(
         _pull_audioseal(name, overwrite=overwrite, quiet=quiet, format_=format_)
         return
     models = config().models
-    arrival = public_arrivals.look(name, revision=revision, models=models, overwrite=overwrite)
+    arrival = public_pull.look(name, revision=revision, models=models, overwrite=overwrite)
     public_arrivals.check_consent(
         arrival, is_accepted=is_accepted, command=f"safegen models pull {name}"
     )
@@ -71,7 +71,7 @@ def pull(
     with click.progressbar(
         length=arrival.weights_bytes, label=f"Fetching {name}", file=sys.stderr, hidden=quiet
     ) as bar:
-        made = public_arrivals.pull(
+        made = public_pull.pull(
             arrival, models=models, day=_today(), overwrite=overwrite, progress=bar.update
         )
     _emit(made, format_)
@@ -144,7 +144,7 @@ def add(
       safegen models add facebook/musicgen-small ~/musicgen-small --accept-license
     """
     from safegen.checkpoints import PUBLIC_MODELS
-    from safegen.generation import public_arrivals
+    from safegen.generation import public_add, public_arrivals
 
     told = _hashes(hashes)
     if name in {model.name for model in PUBLIC_MODELS}:
@@ -163,9 +163,9 @@ def add(
                 "--text-encoder goes with two files in audiocraft's layout",
                 remedy="Name state_dict.bin, then compression_state_dict.bin.",
             )
-        made = public_arrivals.add_audiocraft(
+        made = public_add.add_audiocraft(
             name,
-            public_arrivals.Audiocraft(
+            public_add.Audiocraft(
                 lm=paths[0], compression=paths[1], text_encoder=text_encoder, hashes=told
             ),
             license_=license_,
@@ -183,13 +183,13 @@ def add(
             remedy="Name one folder with config.json or model_index.json; with AudioGen's two "
             "files add --text-encoder FOLDER.",
         )
-    arrival = public_arrivals.at(name, paths[0], license_=license_, is_converted=convert)
+    arrival = public_add.at(name, paths[0], license_=license_, is_converted=convert)
     public_arrivals.check_consent(arrival, is_accepted=is_accepted, command=command)
     _tell(arrival)
     with click.progressbar(
         length=arrival.size_bytes, label=f"Adding {name}", file=sys.stderr, hidden=quiet
     ) as bar:
-        made = public_arrivals.add(
+        made = public_add.add(
             arrival,
             hashes=told,
             models=models,

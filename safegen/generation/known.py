@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from safegen.errors import InputError
-from safegen.generation import own, plugin_generators, public_licenses, public_store
+from safegen.generation import own, plugin_generators, public_card, public_licenses, public_store
 from safegen.generation.cards import CARDS, WEIGHTS, ModelCard, card
 from safegen.generation.own import OwnModel
+from safegen.generation.public_card import Checkpoint
 from safegen.generation.public_families import FAMILIES
-from safegen.generation.public_store import Checkpoint
 
 Kind = Literal["own", "shipped", "public", "plugin"]
 _MOST_NAMED: Final = 12
@@ -103,7 +103,7 @@ def usable(name: str, *, models: Path | None, accepted: str = "") -> Known:
         raise public_licenses.refuse(
             name,
             told.license,
-            repository=told.name if public_store.is_repository(told.name) else "",
+            repository=told.name if public_card.is_repository(told.name) else "",
             command=again if public.is_installed else f"safegen generate ... --model {name}",
         )
     return replace(found, card=told)
@@ -124,7 +124,7 @@ def _unknown(name: str, models: Path | None) -> InputError:
     """Write the refusal of a name nobody has, with the command that would help."""
     shown = name[:200]
     family = next((x for x in FAMILIES if name in x.repositories), None)
-    if family is not None or public_store.is_repository(name):
+    if family is not None or public_card.is_repository(name):
         kind = f", a {family.title}," if family else ""
         return InputError(
             f"{shown}{kind} is not installed",

@@ -27,7 +27,6 @@ MAX_SETTINGS_BYTES: Final = 1 << 26
 _MAX_HEADER_BYTES: Final = 100_000_000
 """The limit of the safetensors library itself."""
 _LENGTH_BYTES: Final = 8
-_PICKLES: Final = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 _SHARD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _COMPONENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _ABOUT: Final = re.compile(r"(README|LICEN[SC]E|NOTICE)[A-Za-z0-9_-]*(\.(md|txt))?", re.IGNORECASE)
@@ -161,7 +160,7 @@ def places(folder: Path, family: Family) -> tuple[Place, ...]:
 
 
 def _component(name: str, library: str, kind: str) -> Place:
-    if "Tokenizer" in kind:
+    if "Tokenizer" in kind and library == "transformers":
         return Place(folder=name, needs="tokenizer")
     if kind.endswith("Scheduler"):
         return Place(folder=name, needs="scheduler")
@@ -269,11 +268,6 @@ def about_of(names: Collection[str]) -> set[str]:
 def _parent(name: str) -> str:
     parent = PurePosixPath(name).parent.as_posix()
     return "" if parent == "." else parent
-
-
-def is_pickle(path: Path) -> bool:
-    """Tell by its name whether reading a file could run code."""
-    return path.suffix in _PICKLES
 
 
 def check_safetensors(path: Path) -> Header:

@@ -25,8 +25,8 @@ from safegen.generation.known import Known
 from safegen.generation.music_flow import load_music_flow
 from safegen.generation.parts import codec_of
 from safegen.generation.procedural import ProceduralGenerator
+from safegen.generation.public_card import Checkpoint
 from safegen.generation.public_families import Device, Precision
-from safegen.generation.public_store import Checkpoint
 from safegen.generation.story import load_music_joint
 from safegen.generation.token_rows import (
     SFX_AR,

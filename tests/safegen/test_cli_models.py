@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from safetensors.torch import save_file
@@ -13,6 +14,7 @@ from safegen.audio import sha256_file
 from safegen.cli import main
 from safegen.config import from_environment
 from safegen.generation import systems
+from safegen.generation.base import Request
 from safegen.provenance import c2pa
 from safegen.provenance.keys import KeyStore
 from tests.safegen.generation.public_help import noise_family, save_checkpoint, tensors
@@ -209,7 +211,7 @@ def test_wrong_use_is_refused_and_nothing_is_written(
     assert not (home / "models").exists()
 
 
-def test_audiogen_is_installed_from_the_files_it_is_published_in(
+def test_audiogen_is_installed_from_the_files_it_is_published_in_and_generates(
     home: Path, tmp_path: Path
 ) -> None:
     made_by = save_audiogen(tmp_path / "audiogen")
@@ -224,3 +226,9 @@ def test_audiogen_is_installed_from_the_files_it_is_published_in(
     assert "CC-BY-NC-4.0, which was not accepted" in refused.stderr
     assert rows(made)[0]["family"] == "musicgen"
     assert rows(made)[0]["license"] == "CC-BY-NC-4.0"
+    generator = systems.load("facebook/audiogen-medium", models=home / "models")
+    sound = [generator.generate(Request(prompt="rain", seconds=1.0, seed=2)) for _ in range(2)]
+
+    assert np.array_equal(sound[0].audio.waveform, sound[1].audio.waveform)
+    assert sound[0].audio.seconds == 1.0
+    assert generator.facts.license_accepted == rows(made)[0]["accepted"]

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from safegen.audio import Audio
-from safegen.generation import public_store
+from safegen.generation import public_card, public_store
 from safegen.generation.base import Generation, ModelFacts, Request
 from safegen.generation.cards import ModelCard
 from safegen.generation.public_families import Described, Device, Precision, settings
@@ -47,15 +47,17 @@ def save_pipeline(folder: Path) -> Path:
         "text_encoder": ["transformers", "T5EncoderModel"],
         "tokenizer": ["transformers", "T5TokenizerFast"],
         "transformer": ["diffusers", "StableAudioDiTModel"],
+        "audio_tokenizer": ["stable_audio", "StableAudioTokenizerModel"],
         "safety_checker": [None, None],
     }
-    for name in ("scheduler", "text_encoder", "tokenizer", "transformer"):
+    for name in ("audio_tokenizer", "scheduler", "text_encoder", "tokenizer", "transformer"):
         (folder / name).mkdir(parents=True)
     (folder / "model_index.json").write_text(json.dumps(rows))
     (folder / "scheduler" / "scheduler_config.json").write_text("{}")
     (folder / "tokenizer" / "spiece.model").write_bytes(b"pieces")
-    for name in ("text_encoder", "transformer"):
+    for name in ("audio_tokenizer", "text_encoder", "transformer"):
         (folder / name / "config.json").write_text("{}")
+    save_file(tensors(), folder / "audio_tokenizer" / "diffusion_pytorch_model.safetensors")
     save_file(tensors(), folder / "text_encoder" / "model.safetensors")
     shards = {}
     for number, (name, tensor) in enumerate(tensors().items(), 1):
@@ -119,4 +121,5 @@ class NoiseFamily:
 @pytest.fixture
 def noise_family(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every family be this one."""
-    monkeypatch.setattr(public_store, "module_of", lambda _family: NoiseFamily())
+    for module in (public_card, public_store):
+        monkeypatch.setattr(module, "module_of", lambda _family: NoiseFamily())

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from safegen.audio import sha256_file
 from safegen.errors import InputError, IntegrityError, SafegenError
-from safegen.generation import known, public_arrivals, public_store
+from safegen.generation import known, public_add, public_arrivals, public_pull, public_store
 from safegen.generation.public_arrivals import Arrival
-from safegen.generation.public_store import Checkpoint
+from safegen.generation.public_card import Checkpoint
 from tests.safegen.generation.public_help import (
     noise_family,
     save_checkpoint,
@@ -40,17 +40,17 @@ def source(tmp_path: Path, hub: FakeHub) -> Path:
 
 
 def look(models: Path, *, revision: str = "", overwrite: bool = False) -> Arrival:
-    return public_arrivals.look(NAME, revision=revision, models=models, overwrite=overwrite)
+    return public_pull.look(NAME, revision=revision, models=models, overwrite=overwrite)
 
 
 def pull(models: Path) -> Checkpoint:
-    return public_arrivals.pull(look(models), models=models, day=DAY, overwrite=False)
+    return public_pull.pull(look(models), models=models, day=DAY, overwrite=False)
 
 
 def add(models: Path, folder: Path, *, convert: bool = False, **hashes: str) -> Checkpoint:
-    arrival = public_arrivals.at("noise", folder, license_="", is_converted=convert)
+    arrival = public_add.at("noise", folder, license_="", is_converted=convert)
     told = {name.replace("__", "."): sha256 for name, sha256 in hashes.items()}
-    return public_arrivals.add(arrival, hashes=told, models=models, day=DAY, overwrite=False)
+    return public_add.add(arrival, hashes=told, models=models, day=DAY, overwrite=False)
 
 
 def nothing_installed(models: Path) -> bool:
@@ -67,9 +67,7 @@ def test_what_is_pulled_is_pinned_to_a_commit_and_holds_only_what_is_needed(
         (source / extra).write_bytes(b"of no use here")
     seen: list[int] = []
     arrival = look(models)
-    found = public_arrivals.pull(
-        arrival, models=models, day=DAY, overwrite=False, progress=seen.append
-    )
+    found = public_pull.pull(arrival, models=models, day=DAY, overwrite=False, progress=seen.append)
 
     assert found.public.origin == f"{NAME}@{COMMIT}"
     assert [file.name for file in found.public.files] == [
@@ -93,7 +91,7 @@ def test_a_pipeline_is_pulled_with_its_folders(models: Path, tmp_path: Path, hub
     found = pull(models)
 
     assert found.public.license == "unknown"
-    assert sum(file.role == "weights" for file in found.public.files) == 3
+    assert sum(file.role == "weights" for file in found.public.files) == 4
     assert (found.folder / "scheduler" / "scheduler_config.json").is_file()
     assert not (found.folder / "transformer" / "diffusion_pytorch_model.bin").exists()
 
@@ -102,7 +100,7 @@ def test_a_download_that_broke_off_is_continued(models: Path, source: Path, hub:
     arrival = look(models)
     hub.breaks_after = 100
     with pytest.raises(SafegenError, match="connection reset") as caught:
-        public_arrivals.pull(arrival, models=models, day=DAY, overwrite=False)
+        public_pull.pull(arrival, models=models, day=DAY, overwrite=False)
     hub.breaks_after = None
     hub.asked.clear()
     assert nothing_installed(models)
@@ -172,7 +170,7 @@ def test_what_the_hub_does_not_have_is_refused(
     (source.parent / "audiogen").mkdir()
     hub.repositories["facebook/audiogen-medium"] = source.parent / "audiogen"
     with pytest.raises(InputError, match=said):
-        public_arrivals.look(name, revision=revision, models=models, overwrite=False)
+        public_pull.look(name, revision=revision, models=models, overwrite=False)
 
     assert not models.exists()
 
@@ -216,7 +214,7 @@ def test_pickles_of_the_hub_are_converted_with_the_hashes_that_it_lists(
     torch.save(held, source / "pytorch_model.bin")
     (source / "model.safetensors").unlink()
     arrival = look(models)
-    found = public_arrivals.pull(arrival, models=models, day=DAY, overwrite=False)
+    found = public_pull.pull(arrival, models=models, day=DAY, overwrite=False)
     made = load_file(found.folder / "model.safetensors")
 
     assert arrival.pickles == ("pytorch_model.bin",)

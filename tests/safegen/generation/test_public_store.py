@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 
 from safegen.audio import sha256_file
 from safegen.errors import InputError, IntegrityError, SafegenError
-from safegen.generation import known, own, public_store, systems, verified
+from safegen.generation import known, own, public_card, public_store, systems, verified
 from safegen.generation.base import Request
+from safegen.generation.public_card import Checkpoint, PublicCard
 from safegen.generation.public_families import recognize
 from safegen.generation.public_layout import check_folder
-from safegen.generation.public_store import Checkpoint, PublicCard
 from tests.safegen.generation.public_help import (
     Noise,
     noise_family,
@@ -73,7 +73,7 @@ def test_a_pipeline_is_whole_with_all_its_components_and_shards(tmp_path: Path) 
     folder = save_pipeline(tmp_path / "pipeline")
     layout = check_folder(folder, recognize(folder))
 
-    assert len(layout.weights) == 3
+    assert len(layout.weights) == 4
     assert "transformer/diffusion_pytorch_model-00002-of-00002.safetensors" in layout.weights
     assert "scheduler/scheduler_config.json" in layout.settings
     assert "tokenizer/spiece.model" in layout.settings
@@ -211,6 +211,22 @@ def test_a_changed_file_is_refused_when_the_model_is_loaded(models: Path, source
         systems.load("someone/noise", models=models)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.usefixtures("noise_family")
+def test_an_installed_file_that_is_gone_or_cut_off_is_damage(
+    models: Path, source: Path, name: str
+) -> None:
+    path = put(models, source).folder / name
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(IntegrityError, match=name) as cut_off:
+        known.find("someone/noise", models=models)
+    path.unlink()
+    with pytest.raises(IntegrityError, match=name):
+        known.find("someone/noise", models=models)
+
+    assert "safegen models pull someone/noise --overwrite" in cut_off.value.remedy
+
+
 @pytest.mark.usefixtures("noise_family")
 def test_a_file_is_hashed_once_until_it_changes(
     models: Path, source: Path, monkeypatch: pytest.MonkeyPatch
@@ -325,7 +341,7 @@ def test_what_is_removed_is_gone(models: Path, source: Path) -> None:
 def test_a_description_that_was_tampered_with_is_refused(
     models: Path, source: Path, change: dict[str, object]
 ) -> None:
-    path = put(models, source).folder / public_store.CARD_NAME
+    path = put(models, source).folder / public_card.CARD_NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
 
     with pytest.raises(IntegrityError, match=r"public\.json"):
