@@ -175,7 +175,8 @@ def _check_known(original: "Original", models: Path) -> None:
     except InputError as error:
         raise SafegenError(
             f"{original.record_id}: made by {original.model_name}, which is not installed here",
-            remedy=error.remedy,
+            remedy=f"{error.remedy} If it was made from a folder, install that: `safegen models "
+            f"add {original.model_name} FOLDER`.",
         ) from error
 
 

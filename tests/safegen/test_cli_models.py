@@ -104,6 +104,30 @@ def test_a_replay_names_other_weights_of_the_same_name(tmp_path: Path, source: P
 
 
 @pytest.mark.usefixtures("noise_family")
+def test_what_a_folder_made_is_made_again_once_the_folder_is_installed(
+    tmp_path: Path, source: Path
+) -> None:
+    asked = ("generate", "rain", "--model", source, "--seed", "3", "--seconds", "6")
+    words = (*asked, "--out", tmp_path / "out", "--format", "jsonl")
+    refused = run(*words)
+    made = rows(run(*words, "--accept-license"))[0]
+    resumed = run(*words, "--accept-license", "--resume")
+    before = run("replay", made["record_id"])
+    assert run("models", "add", made["model"], source, "--accept-license").exit_code == 0
+    again = rows(run("replay", made["record_id"], "--format", "jsonl"))[0]
+
+    assert refused.exit_code == 2
+    assert "--accept-license" in refused.stderr
+    assert made["model"] == "source"
+    assert str(tmp_path) not in json.dumps({**made, "path": ""})
+    assert "1 of 1 items were released before" in resumed.stderr
+    assert before.exit_code == 1
+    assert "safegen models add source FOLDER" in before.stderr
+    assert again["same"]
+    assert again["differences"] == []
+
+
+@pytest.mark.usefixtures("noise_family")
 def test_sizes_and_license_are_told_before_anything_large_is_fetched(
     source: Path, hub: FakeHub
 ) -> None:
