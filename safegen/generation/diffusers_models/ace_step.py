@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from safegen.generation.base import Request
-from safegen.generation.diffusers_models.loading import load_pipeline, number, product
+from safegen.generation.diffusers_models.loading import load_pipeline, number
 from safegen.generation.diffusers_models.running import (
     Diffuser,
     OnStep,
@@ -49,8 +49,6 @@ def describe(folder: Path) -> Described:
     """Read a checkpoint's settings; see ``safegen.generation.public_families``."""
     path = folder / "vae" / "config.json"
     vae = settings(path)
-    product(vae, "downsampling_ratios", path)
-    number(settings(folder / "transformer" / "config.json"), "hidden_size", folder)
     return Described(
         summary="Instrumental music from tags or a sentence, up to ten minutes.",
         sample_rate=number(vae, "sampling_rate", path),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from safegen.errors import InputError
 from safegen.generation.base import Request
-from safegen.generation.diffusers_models.loading import load_pipeline, number, product
+from safegen.generation.diffusers_models.loading import load_pipeline, number, numbers
 from safegen.generation.diffusers_models.running import (
     Diffuser,
     OnStep,
@@ -40,7 +40,7 @@ from the helper that the pipeline calls; both hold the same weights."""
 def describe(folder: Path) -> Described:
     """Read a checkpoint's settings; see ``safegen.generation.public_families``."""
     path, unet = folder / "vocoder" / "config.json", folder / "unet" / "config.json"
-    vae = settings(folder / "vae" / "config.json")
+    vae = folder / "vae" / "config.json"
     vocoder = settings(path)
     if settings(folder / "text_encoder_2" / "config.json").get("model_type") == "vits":
         raise InputError(
@@ -48,8 +48,8 @@ def describe(folder: Path) -> Described:
             remedy="Choose cvssp/audioldm2, cvssp/audioldm2-large or cvssp/audioldm2-music.",
         )
     rate = number(vocoder, "sampling_rate", path)
-    hop = product(vocoder, "upsample_rates", path)
-    halvings = len(vae.get("block_out_channels") or [1]) - 1
+    hop = math.prod(numbers(vocoder, "upsample_rates", path))
+    halvings = len(numbers(settings(vae), "block_out_channels", vae)) - 1
     frames = number(settings(unet), "sample_size", unet) * 2**halvings
     return Described(
         summary="Sound effects and music from text: diffusion of a spectrogram, then a vocoder.",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,8 @@ from safegen.generation.transformers_models import loading
 _OWN_PARTS: Final = ("stable_audio", "stable_audio_3", "ace_step", "audioldm2")
 """What ``model_index.json`` writes for parts that live beside their pipeline."""
 _MOST_NAMED: Final = 3
+_MOST: Final = 1e9
+"""Above this a setting is no rate, no length and no count; NaN and infinity are not below it."""
 _LOADING: Final[dict[str, Any]] = {
     "local_files_only": True,
     "use_safetensors": True,
@@ -126,22 +127,34 @@ def number(told: dict[str, Any], key: str, path: Path) -> int:
     Raises:
         InputError: If they hold none.
     """
-    found = told.get(key)
-    if isinstance(found, bool) or not isinstance(found, int) or found <= 0:
-        raise broken(path, f"{key} is {found!r}, not a whole number above 0")
-    return found
+    found = amount(told, key, path)
+    if not found.is_integer():
+        raise broken(path, f"{key} is {found!r}, not a whole number")
+    return int(found)
 
 
-def product(told: dict[str, Any], key: str, path: Path) -> int:
-    """Multiply a list of whole numbers > 0 from settings.
+def amount(told: dict[str, Any], key: str, path: Path) -> float:
+    """Read a number > 0 from settings.
 
     Raises:
         InputError: If they hold none.
     """
     found = told.get(key)
-    if not isinstance(found, list) or not all(isinstance(x, int) and x > 0 for x in found):
-        raise broken(path, f"{key} is {found!r}, not whole numbers above 0")
-    return math.prod(found)
+    if not isinstance(found, (int, float)) or isinstance(found, bool) or not 0 < found < _MOST:
+        raise broken(path, f"{key} is {str(found)[:80]!r}, not a number above 0")
+    return float(found)
+
+
+def numbers(told: dict[str, Any], key: str, path: Path) -> list[int]:
+    """Read a list of whole numbers > 0 from settings.
+
+    Raises:
+        InputError: If they hold none.
+    """
+    found = told.get(key)
+    if not isinstance(found, list) or not found:
+        raise broken(path, f"{key} is {str(found)[:80]!r}, not a list of numbers")
+    return [number({key: each}, key, path) for each in found]
 
 
 def _part(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from safegen.audio import Audio
 from safegen.generation.base import Request
-from safegen.generation.diffusers_models.loading import load_pipeline, number, product
+from safegen.generation.diffusers_models.loading import amount, load_pipeline, number, numbers
 from safegen.generation.diffusers_models.running import (
     Diffuser,
     OnStep,
@@ -42,19 +42,18 @@ def describe(folder: Path) -> Described:
     """Read a checkpoint's settings; see ``safegen.generation.public_families``."""
     path = folder / "vae" / "config.json"
     vae = settings(path)
-    transformer = settings(folder / "transformer" / "config.json")
-    projection = settings(folder / "projection_model" / "config.json")
+    size, told = folder / "transformer" / "config.json", folder / "projection_model" / "config.json"
     scheduler = settings(folder / "scheduler" / "scheduler_config.json")
     rate, channels = number(vae, "sampling_rate", path), number(vae, "audio_channels", path)
-    samples = number(transformer, "sample_size", folder / "transformer" / "config.json")
-    samples *= product(vae, "downsampling_ratios", path)
+    samples = number(settings(size), "sample_size", size)
+    samples *= math.prod(numbers(vae, "downsampling_ratios", path))
     varies = "sigma_max" in scheduler
     return Described(
         summary="Sound effects and music from text: latent diffusion that is told the length.",
         sample_rate=rate,
         channels=channels,
         shortest_seconds=SHORTEST_SECONDS,
-        longest_seconds=min(samples / rate, float(projection.get("max_value", math.inf))),
+        longest_seconds=min(samples / rate, amount(settings(told), "max_value", told)),
         accepts=("negative_prompt", "source") if varies else ("negative_prompt",),
         limits="No voices that can be understood; a short clip takes as long as the longest.",
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 from safegen.audio import Audio
 from safegen.errors import InputError
 from safegen.generation.base import Request
-from safegen.generation.diffusers_models.loading import diffusers, load_pipeline, number, product
+from safegen.generation.diffusers_models.loading import amount, diffusers, load_pipeline, number
 from safegen.generation.diffusers_models.running import (
     Diffuser,
     OnStep,
@@ -50,17 +50,14 @@ def describe(folder: Path) -> Described:
     """Read a checkpoint's settings; see ``safegen.generation.public_families``."""
     path = folder / "vae" / "config.json"
     vae = settings(path)
-    embedder = settings(folder / "duration_embedder" / "config.json")
+    told = folder / "duration_embedder" / "config.json"
     is_base = not _is_distilled(settings(folder / "scheduler" / "scheduler_config.json"))
-    number(vae, "patch_size", path)
-    product(vae, "encoder_strides", path)
-    longest = embedder.get("max_val")
     return Described(
         summary="Music and sound effects from text, and of a sound that is varied or filled in.",
         sample_rate=number(vae, "sampling_rate", path),
         channels=number(vae, "audio_channels", path),
         shortest_seconds=SHORTEST_SECONDS,
-        longest_seconds=float(longest) if isinstance(longest, (int, float)) else 0.0,
+        longest_seconds=amount(settings(told), "max_val", told),
         accepts=(
             *(("negative_prompt",) if is_base else ()),
             "continue_from",

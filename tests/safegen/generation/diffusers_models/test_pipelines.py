@@ -553,6 +553,31 @@ def test_settings_that_are_missing_are_named(zoo: Zoo, tmp_path: Path, name: str
         module.describe(copy)
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "key", "value"),
+    [
+        ("Stable Audio Open", "vae/config.json", "sampling_rate", "loud"),
+        ("Stable Audio Open", "vae/config.json", "downsampling_ratios", []),
+        ("Stable Audio Open", "transformer/config.json", "sample_size", 0),
+        ("Stable Audio Open", "projection_model/config.json", "max_value", None),
+        ("Stable Audio 3", "duration_embedder/config.json", "max_val", float("nan")),
+        ("ACE-Step", "vae/config.json", "audio_channels", True),
+        ("AudioLDM 2", "vocoder/config.json", "upsample_rates", [8, 0.5]),
+        ("AudioLDM 2", "unet/config.json", "sample_size", 1.5),
+    ],
+)
+def test_settings_that_say_nothing_usable_are_named(
+    zoo: Zoo, tmp_path: Path, name: str, file: str, key: str, value: object
+) -> None:
+    copy = Path(shutil.copytree(zoo.folder(name), tmp_path / "copy"))
+    told = json.loads((copy / file).read_text())
+    (copy / file).write_text(json.dumps(told | {key: value}))
+    with pytest.raises(InputError, match=rf"{file}: {key} is ") as caught:
+        card_of(copy)
+
+    assert "safegen models pull" in caught.value.remedy
+
+
 def test_without_diffusers_the_command_that_installs_it_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
