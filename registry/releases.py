@@ -1,7 +1,8 @@
 """What was judged, what did each check say, and what became of it?
 
 An output is written once, with its checks and matches, in the same transaction as
-its log entry (a stream twice: when it is opened, without a file, and when it has ended); afterwards only its state and path move on, and only forward:
+its log entry (a stream twice: when it is opened, without a file, and when it has
+ended); afterwards only its state and path move on, and only forward:
 
     prepared -> released | blocked | quarantined | void
     quarantined -> released | void
@@ -88,6 +89,8 @@ class MatchRow:
         error_rate: Share of bits that differ, None where the engine knows none.
         rescan_log_index: Log entry of the re-scan that found it; None if it was found
             when the output was judged.
+        heard_in: The sound that went into the output and quotes the work, "melody"; empty
+            if the output does.
     """
 
     work_id: str
@@ -104,6 +107,7 @@ class MatchRow:
     votes: int = 0
     error_rate: float | None = None
     rescan_log_index: int | None = None
+    heard_in: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,6 +309,7 @@ def insert_match(session: Session, output_id: str, match: MatchRow) -> None:
             votes=match.votes,
             error_rate=match.error_rate,
             rescan_log_index=match.rescan_log_index,
+            heard_in=match.heard_in,
         )
     )
 
@@ -511,6 +516,7 @@ def _match_row(match: OutputMatch) -> MatchRow:
         votes=match.votes,
         error_rate=match.error_rate,
         rescan_log_index=match.rescan_log_index,
+        heard_in=match.heard_in,
     )
 
 

@@ -177,7 +177,9 @@ def outputs_ahead(session: Session, run: RescanRow, *, limit: int) -> tuple[Past
         others.setdefault(kept.output_id, {})[kept.engine] = kept.items
     known: dict[str, set[str]] = {}
     for output_id, work_id in session.execute(
-        select(OutputMatch.output_id, OutputMatch.work_id).where(OutputMatch.output_id.in_(ids))
+        select(OutputMatch.output_id, OutputMatch.work_id)
+        .where(OutputMatch.output_id.in_(ids))
+        .where(OutputMatch.heard_in == "")
     ):
         known.setdefault(output_id, set()).add(work_id)
     return tuple(
@@ -197,7 +199,9 @@ def outputs_ahead(session: Session, run: RescanRow, *, limit: int) -> tuple[Past
 
 def known_works(session: Session, output_id: str) -> frozenset[str]:
     """Name the works that an output was matched with."""
-    query = select(OutputMatch.work_id).where(OutputMatch.output_id == output_id)
+    query = select(OutputMatch.work_id).where(
+        OutputMatch.output_id == output_id, OutputMatch.heard_in == ""
+    )
     return frozenset(session.scalars(query))
 
 

@@ -16,7 +16,7 @@ from registry.session import Database, connect, parse_url
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The revision this version works with; a test compares it with the scripts."""
 
 MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"

@@ -266,10 +266,11 @@ class OutputFingerprint(Base):
 
 
 class OutputMatch(Base):
-    """A stretch of an output that quotes a stretch of a work.
+    """A stretch of an output, or of a sound that went into it, that quotes a stretch of a work.
 
-    ``rescan_log_index`` is the log entry of a re-scan that found it later; NULL if it
-    was found when the output was judged.
+    ``heard_in`` names the input, "melody"; empty is the output itself. ``rescan_log_index`` is
+    the log entry of a re-scan that found it later; NULL if it was found when the output was
+    judged.
     """
 
     __tablename__ = "matches"
@@ -289,6 +290,7 @@ class OutputMatch(Base):
     votes: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     error_rate: Mapped[float | None] = mapped_column(Float)
     rescan_log_index: Mapped[int | None] = mapped_column(BigInteger)
+    heard_in: Mapped[str] = mapped_column(String(20), default="", server_default="")
 
 
 class Rescan(Base):

@@ -1,5 +1,7 @@
 """What was done with my works? Answers for rights-holders, from the registry and the log.
 
+A work may be quoted by an output, or by a sound that went into the model: both are matches.
+
 Every question takes an ``AuditScope``. A rights-holder sees the matches of their own
 works only: co-owners and other parties become a count, uploads lose their file name,
 and a record that names other parties' works is withheld, its hash and proof are not.
@@ -43,7 +45,7 @@ _WINDOW_ITEMS: Final = 80
 RESCAN: Final = "rescan"
 """Type of the log entries that tell of matches found later."""
 
-_QUOTATION_RULES: Final = ("R4", "R12")
+_QUOTATION_RULES: Final = ("R4", "R12", "R19")
 _SCAN_ENTRIES: Final = 100_000
 _BATCH: Final = 1_000
 
@@ -130,7 +132,7 @@ class LaterFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quotation:
-    """One stretch of an output that matches one stretch of a work in the scope.
+    """One stretch of an output, or of its input, that matches one of a work in the scope.
 
     Attributes:
         match: Where, and how well.
@@ -524,7 +526,9 @@ def _is_only_theirs(logged: Mapping[str, Any], quotations: Sequence[Quotation]) 
     if any(each.other_holders for each in quotations):
         return False
     shown = {each.work.work_id for each in quotations}
-    named = {match["work_id"] for match in logged.get("matches", [])}
+    inputs = logged.get("inputs", [])
+    rows = [*logged.get("matches", []), *(m for each in inputs for m in each["matches"])]
+    named = {row["work_id"] for row in (*rows, *(h for x in inputs for h in x["compositions"]))}
     rules = {reason["rule"] for reason in _logged_reasons(logged)}
     # R1 quotes names out of a prompt, which are not this party's business.
     return named <= shown and "R1" not in rules
@@ -534,6 +538,7 @@ def _quotation_json(found: Quotation, scope: AuditScope) -> dict[str, Any]:
     match, work = found.match, found.work
     held = next((row for row in work.licenses if row.license_id == match.license_id), None)
     return {
+        "heard_in": match.heard_in or "output",
         "work_id": work.work_id,
         "isrc": work.isrc,
         "title": work.title,

@@ -23,7 +23,7 @@ SCHEMA: Final = "safegen.audit-export/1"
 _COLUMNS: Final = (
     *("record_id", "kind", "time", "state", "decision", "rules", "policy", "model", "sha256"),
     *("work_id", "isrc", "title", "rights_holder", "other_holders", "status", "license"),
-    *("engine", "rescan_index"),
+    *("heard_in", "engine", "rescan_index"),
     *("query_start_seconds", "query_end_seconds"),
     *("reference_start_seconds", "reference_end_seconds", "score", "p_value"),
     *("log_index", "leaf_hash", "tree_size", "root"),

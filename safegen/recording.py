@@ -115,8 +115,13 @@ class LicensedMatch:
         """Id of the license in force, "" if there is none."""
         return self.terms.license_id if self.terms else ""
 
-    def to_row(self, *, rescan_log_index: int | None = None) -> MatchRow:
-        """Give the registry's row; of a match found later with the log entry that says so."""
+    def to_row(self, *, rescan_log_index: int | None = None, heard_in: str = "") -> MatchRow:
+        """Give the registry's row.
+
+        Args:
+            rescan_log_index: Of a match found later, the log entry that says so.
+            heard_in: Of a match of a sound that was given, its kind.
+        """
         return MatchRow(
             work_id=self.match.work_id,
             engine=self.match.engine,
@@ -132,6 +137,7 @@ class LicensedMatch:
             votes=self.match.votes,
             error_rate=self.match.error_rate,
             rescan_log_index=rescan_log_index,
+            heard_in=heard_in,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -509,7 +515,10 @@ def row(
             )
             for check in judgement.checks
         ),
-        matches=tuple(found.to_row() for found in judgement.matches),
+        matches=(
+            *(found.to_row() for found in judgement.matches),
+            *(x.to_row(heard_in=each.kind) for each in judgement.inputs for x in each.matches),
+        ),
     )
 
 

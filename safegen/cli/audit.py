@@ -366,7 +366,13 @@ def _text(row: dict[str, Any]) -> str:
     lines += [
         f"  quotes    {match['title']} ({match['rights_holder']}"
         + (f" and {match['other_holders']} more" if match["other_holders"] else "")
-        + f"): {place_text(match)}, score {match['score']:.2f}, "
+        + "): "
+        + (
+            f"in the {match['heard_in'].replace('_', ' ')} that was given, "
+            if match["heard_in"] != "output"
+            else ""
+        )
+        + f"{place_text(match)}, score {match['score']:.2f}, "
         + (f"license {match['license']['name']}" if match["license"] else "no license")
         + (f", found later, entry {match['rescan']['log']['index']}" if match["rescan"] else "")
         for match in row["matches"]

@@ -463,8 +463,8 @@ def test_db_upgrade_creates_and_db_status_counts(
     after = db("status", "--format", "jsonl")
 
     assert (before.exit_code, "safegen db upgrade" in before.stderr) == (1, True)
-    assert "empty -> revision 0002" in created.stdout
-    assert "already at revision 0002" in again.stdout
+    assert "empty -> revision 0003" in created.stdout
+    assert "already at revision 0003" in again.stdout
     assert json.loads(after.stdout)["works"] == 0
     assert sys.platform == "win32" or (tmp_path / "fresh").stat().st_mode & 0o077 == 0
 

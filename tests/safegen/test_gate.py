@@ -426,6 +426,7 @@ def _catalog(
     uses: tuple[str, ...],
     obligations: tuple[str, ...] = (),
     attribution_text: str = "",
+    rights_holder: str = "Vantongeren Estate",
 ) -> str:
     items = chromaprint.fingerprint(audio.waveform, audio.sample_rate)
     work = NewWork(
@@ -434,7 +435,7 @@ def _catalog(
         seconds=audio.seconds,
         content_sha256="0" * 63 + str(len(uses)),
         source_name="quoted.wav",
-        rights=(NewRight(rights_holder="Vantongeren Estate"),),
+        rights=(NewRight(rights_holder=rights_holder),),
         licenses=(
             NewLicense(
                 name="test terms",

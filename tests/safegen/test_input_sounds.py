@@ -1,5 +1,6 @@
 """Sounds that are given to a model: compared first, linked to what they are, never trusted."""
 
+import csv
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from detectors.base import Match
-from registry import releases
-from safegen import watermark
+from registry import catalog, releases
+from registry.scope import AuditScope
+from safegen import audit, audit_export, watermark
 from safegen.audio import Audio, load, save
 from safegen.errors import InputError
 from safegen.gate import Gate
@@ -120,6 +122,36 @@ def test_the_registry_holds_which_stretch_of_which_input_quotes_which_work(
     evidence = {each.name: each.evidence for each in row.checks}["input_match"]
     assert evidence["inputs"]["melody"]["unlicensed"] == [work]
     assert evidence["found"]["melody"][0]["work_id"] == work
+
+
+def test_a_rights_holder_finds_what_was_given_and_not_who_else_was_in_it(
+    gate: Gate, tmp_path: Path
+) -> None:
+    mine = _catalog(gate, tones(3, seconds=30.0), uses=())
+    with gate.database.begin() as session:
+        holder = catalog.find_rights_holder(session, "Vantongeren Estate")
+    melody = tones(3, seconds=30.0).cut(0.0, 9.0)
+    alone = gate.generate(Continues(), wish(melody=melody), out=tmp_path)
+    theirs = _catalog(gate, tones(9, seconds=30.0), uses=("train",), rights_holder="Other Estate")
+    both = gate.generate(
+        Continues(), wish(melody=melody, source=tones(9, seconds=30.0).cut(0.0, 9.0)), out=tmp_path
+    )
+
+    scope = AuditScope.of(holder)
+    with gate.database.read() as session:
+        first, second = audit.matches(session, gate.log, scope, window=audit.Window())
+        (work,) = audit.works(session, scope)
+        rows = [each.to_json(scope) for each in (first, second)]
+        export = list(csv.DictReader(audit_export.to_csv([first, second], scope)))
+
+    assert [row["record_id"] for row in rows] == [alone.item.record_id, both.item.record_id]
+    assert [[m["heard_in"] for m in row["matches"]] for row in rows] == [["melody"], ["melody"]]
+    assert {m["work_id"] for row in rows for m in row["matches"]} == {mine}
+    assert [row["heard_in"] for row in export] == ["melody", "melody"]
+    assert work.outputs == {"blocked": 2}
+    assert rows[0]["record"] is not None
+    assert rows[1]["record"] is None
+    assert theirs not in json.dumps(rows)
 
 
 @pytest.mark.parametrize("policy", ["strict", "standard", "permissive"])
