@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 
-from safegen.evaluation.public_bench.checkpoints import Size, save_tokenizer, t5
+from safegen.evaluation.public_bench.checkpoints import Size, save_tokenizer
 from safegen.evaluation.public_bench.contender import Run
 from safegen.generation.base import Request
 from safegen.generation.diffusers_models.loading import diffusers, quiet
@@ -83,7 +83,7 @@ class StableAudio3:
 def save_stable_audio_3(folder: Path, *, size: Size = "tiny", distilled: bool = True) -> Path:
     """Save a Stable Audio 3: as large as the small ones, or of at most 8 s that cost nothing.
 
-    The text encoder is T5's, not T5Gemma's, so that a tokenizer of words will do.
+    T5Gemma has its shape but not its words, of which there are few here.
     """
     import transformers
 
@@ -98,7 +98,7 @@ def save_stable_audio_3(folder: Path, *, size: Size = "tiny", distilled: bool = 
         embedder = {"fourier_dim": 16, "max_val": 8.0} if is_tiny else {"max_val": 120.0}
         library.StableAudio3Pipeline(
             vae=stirred(library.AutoencoderSAME(**(_TINY_CODEC if is_tiny else {}))),
-            text_encoder=transformers.T5EncoderModel(transformers.T5Config(**t5(words, size))),
+            text_encoder=_t5gemma(words, size),
             tokenizer=tokenizer,
             duration_embedder=own.StableAudio3DurationEmbedder(output_dim=_WIDTH[size], **embedder),
             transformer=stirred(
@@ -107,6 +107,20 @@ def save_stable_audio_3(folder: Path, *, size: Size = "tiny", distilled: bool = 
             scheduler=library.FlowMatchEulerDiscreteScheduler(stochastic_sampling=distilled),
         ).save_pretrained(folder)
     return folder
+
+
+def _t5gemma(words: int, size: Size) -> Any:
+    import transformers
+
+    shape = (768, 2048, 12, 12, 12, 64) if size == "small" else (_WIDTH[size], 32, 2, 2, 1, 8)
+    names = (
+        *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+        *("num_key_value_heads", "head_dim"),
+    )
+    half = dict(zip(names, shape, strict=True)) | {"vocab_size": words}
+    config: Any = transformers.T5GemmaConfig
+    model: Any = transformers.T5GemmaEncoderModel
+    return model(config(encoder=half, decoder=half, is_encoder_decoder=False, vocab_size=words))
 
 
 def stirred(model: Any) -> Any:
