@@ -11,6 +11,7 @@ BENCHMARKS: Final = {
     "codec-quality": "How well does the codec carry sound, beside Opus?",
     "instrument-fit": "Fit the meter that hears which instrument plays.",
     "melody": "Does a model follow a melody it is given?",
+    "clap": "How near are sounds to their prompts, as a CLAP hears it?",
     "watermark": "Is the mark read back after attacks, and never where it is not?",
     "fingerprint": "Are excerpts of licensed works found, and others left alone?",
     "composition": "Are pieces found that somebody else plays, and strangers left alone?",
