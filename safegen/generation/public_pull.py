@@ -29,7 +29,8 @@ from safegen.generation.public_layout import (
 from safegen.generation.public_licenses import license_of
 from safegen.generation.public_store import Progress
 
-_TOPS: Final = ("model_index.json", "config.json")
+_TOPS: Final = ("model_index.json", "config.json", "model_config.json")
+"""Of diffusers, of transformers, and of a layout that is recognized only to be refused."""
 
 
 def look(name: str, *, revision: str, models: Path, overwrite: bool) -> Arrival:

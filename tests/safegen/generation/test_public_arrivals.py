@@ -175,6 +175,20 @@ def test_what_the_hub_does_not_have_is_refused(
     assert not models.exists()
 
 
+def test_a_layout_that_is_not_read_here_names_what_converts_it(
+    models: Path, tmp_path: Path, hub: FakeHub
+) -> None:
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    (folder / "model_config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"large")
+    hub.repositories[NAME] = folder
+    with pytest.raises(InputError, match="stable-audio-tools"):
+        look(models)
+
+    assert not models.exists()
+
+
 def test_half_a_repository_is_refused_before_its_weights_are_fetched(
     models: Path, tmp_path: Path, hub: FakeHub
 ) -> None:

@@ -69,6 +69,15 @@ def test_every_repository_that_is_known_here_has_a_license_and_a_page() -> None:
             assert page_of(license_, repository=name).startswith("https://")
 
 
+def test_the_page_about_public_models_lists_what_is_known_here() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "public-models.md").read_text(encoding="utf-8")
+    for family in FAMILIES:
+        (license_,) = {known_license(name) for name in family.repositories}
+        names = ", ".join(family.repositories)
+
+        assert f"| {family.title} | {names} | {license_} | {family.role} |" in page
+
+
 @pytest.mark.parametrize(
     ("license_", "asks"),
     [
