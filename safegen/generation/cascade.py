@@ -11,7 +11,7 @@ After Noise2Music: a generator of a low-rate representation, then a cascader of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from safegen.generation.base import Generation, Request
+from safegen.generation.base import Generation, Pieces, Request
 from safegen.generation.cards import WEIGHTS, ModelCard, load_tensors
 from safegen.generation.codec import FRAME_RATE, MELS, SAMPLE_RATE, Codec
 from safegen.generation.compose import Plan, to_json, to_tokens
@@ -32,7 +32,7 @@ from safegen.generation.rolls import ROLL_CHANNELS, roll
 from safegen.generation.rows import PlannedRow, frozen
 from safegen.generation.samplers import FlowSettings, sample_latents
 from safegen.generation.stages import dice, ended, one_thread, stepwise
-from safegen.generation.streams import Pieces, frames_of, segments
+from safegen.generation.streams import PieceMaker, frames_of, segments
 from safegen.generation.unet import LATENTS_PER_COARSE, UNet, UNetConfig, sample_details
 
 GENERATOR: Final = RendererConfig(
@@ -103,7 +103,7 @@ class MusicCascade(PlannedRow):
 
     def stream(
         self, request: Request, *, progress: Callable[[float], None] | None = None
-    ) -> Iterator[Generation]:
+    ) -> Pieces:
         """Make one item piece by piece; see ``base.StreamingGenerator``.
 
         Raises:
@@ -112,14 +112,12 @@ class MusicCascade(PlannedRow):
         check(request, self.card)
         return stepwise(self._pieces(request, progress))
 
-    def _pieces(
-        self, request: Request, progress: Callable[[float], None] | None
-    ) -> Iterator[Generation]:
+    def _pieces(self, request: Request, progress: Callable[[float], None] | None) -> Pieces:
         plan = self._plan(request, quick=True)
         frames = frames_of(request.seconds)
         rows = self._rows(plan, frames=frames)
         whole = self._conditions(request, rows)
-        pieces = Pieces(
+        pieces = PieceMaker(
             self.codec,
             seconds=request.seconds,
             plan_json=to_json(plan),

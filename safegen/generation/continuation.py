@@ -16,7 +16,7 @@ After AudioLM: semantic, coarse and fine tokens, from a few seconds of sound.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,7 @@ from torch import Tensor
 from safegen.audio import Audio
 from safegen.errors import InputError
 from safegen.generation import compose
-from safegen.generation.base import Generation, Request
+from safegen.generation.base import Generation, Pieces, Request
 from safegen.generation.cards import WEIGHTS, ModelCard
 from safegen.generation.coarse_fine import StageSettings, coarse_to_fine
 from safegen.generation.codec import FRAME_RATE, Codec
@@ -38,7 +38,7 @@ from safegen.generation.rolls import roll
 from safegen.generation.rows import PlannedRow, frozen
 from safegen.generation.samplers import sample_plan
 from safegen.generation.stages import dice, one_thread, stepwise
-from safegen.generation.streams import Pieces, frames_of
+from safegen.generation.streams import PieceMaker, frames_of
 from safegen.generation.text import to_batch
 from safegen.generation.token_rows import finished
 from safegen.generation.token_streams import coarse_to_fine_segments
@@ -123,7 +123,7 @@ class Continuation(PlannedRow):
 
     def stream(
         self, request: Request, *, progress: Callable[[float], None] | None = None
-    ) -> Iterator[Generation]:
+    ) -> Pieces:
         """Make one item piece by piece; see ``base.StreamingGenerator``.
 
         The beginning comes as soon as the plan is written. The coarse tokens are those of
@@ -137,7 +137,7 @@ class Continuation(PlannedRow):
 
     def _pieces(
         self, beginning: Audio, request: Request, progress: Callable[[float], None] | None
-    ) -> Iterator[Generation]:
+    ) -> Pieces:
         frames = frames_of(request.seconds)
         z = self.codec.latents(beginning)[0][:frames]
         plan, first = self._write(z, request, quick=True)
@@ -150,7 +150,7 @@ class Continuation(PlannedRow):
             settings=self.settings,
             prefix=prefix,
         )
-        pieces = Pieces(
+        pieces = PieceMaker(
             self.codec,
             seconds=request.seconds,
             plan_json=compose.to_json(plan),

@@ -10,13 +10,13 @@ After Stable Audio and Mousai: latent diffusion that is told where in the piece 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from safegen.generation.base import Generation, Request
+from safegen.generation.base import Generation, Pieces, Request
 from safegen.generation.cards import WEIGHTS, ModelCard, load_tensors
 from safegen.generation.codec import FRAME_RATE, SAMPLE_RATE, Codec
 from safegen.generation.compose import Plan, to_json, to_tokens
@@ -28,7 +28,7 @@ from safegen.generation.rolls import roll
 from safegen.generation.rows import PlannedRow, frozen
 from safegen.generation.samplers import FlowSettings, Given, sample_latents
 from safegen.generation.stages import dice, ended, one_thread, stepwise
-from safegen.generation.streams import Pieces, frames_of, segments
+from safegen.generation.streams import PieceMaker, frames_of, segments
 
 
 class MusicFlow(PlannedRow):
@@ -72,7 +72,7 @@ class MusicFlow(PlannedRow):
 
     def stream(
         self, request: Request, *, progress: Callable[[float], None] | None = None
-    ) -> Iterator[Generation]:
+    ) -> Pieces:
         """Make one item piece by piece; see ``base.StreamingGenerator``.
 
         A source that is varied or made anew in stretches comes as one piece.
@@ -82,16 +82,14 @@ class MusicFlow(PlannedRow):
         """
         check(request, self.card)
         if request.source is not None:
-            return iter([self.generate(request, progress=progress)])
+            return (made for made in [self.generate(request, progress=progress)])
         return stepwise(self._pieces(request, progress))
 
-    def _pieces(
-        self, request: Request, progress: Callable[[float], None] | None
-    ) -> Iterator[Generation]:
+    def _pieces(self, request: Request, progress: Callable[[float], None] | None) -> Pieces:
         plan = self._plan(request, quick=True)
         frames = frames_of(request.seconds)
         whole = self._conditions(plan, request, frames=frames)
-        pieces = Pieces(
+        pieces = PieceMaker(
             self.codec,
             seconds=request.seconds,
             plan_json=to_json(plan),

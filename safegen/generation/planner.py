@@ -99,8 +99,7 @@ class Planner(nn.Module):
             token to change that they have seen.
         """
         if quick:
-            readers = [_Reader(self, row[known]) for row, known in zip(states, mask, strict=True)]
-            return lambda tokens, rows: torch.stack([read(tokens) for read in readers[:rows]])
+            return _Reader(self, states, mask)
 
         def score(tokens: Sequence[int], rows: int) -> Tensor:
             known = torch.tensor([list(tokens)] * rows, dtype=torch.long).reshape(rows, -1)
@@ -119,34 +118,46 @@ class Planner(nn.Module):
 
 
 class _Reader:
-    """A planner that has read a prompt, and reads on one plan token at a time.
+    """A planner that has read prompts, and reads on one plan token at a time.
 
     Args:
         planner: The model.
-        states: Of the prompt's tokens, shape (t, width).
+        states: Of the prompts' tokens, shape (b, t, width).
+        mask: True where a prompt token is, shape (b, t).
     """
 
-    def __init__(self, planner: Planner, states: Tensor) -> None:
+    def __init__(self, planner: Planner, states: Tensor, mask: Tensor) -> None:
         self._planner = planner
-        places = POSITION_OF_START + torch.arange(compose.PLAN_TOKENS)
-        self._step = QuickStepper(
-            planner.backbone,
-            rows=1,
-            longest=len(states) + compose.PLAN_TOKENS,
-            positions=torch.cat([torch.arange(len(states)), places]),
-        )
-        for state in states:
-            self._step(state[None])
+        self._states, self._mask = states, mask
+        self._step: QuickStepper | None = None
+        self._last = states[:, -1]
         self._outlet = quick_linear(planner.outlet, outlets=compose.VOCABULARY)
         self._read = 0
 
-    def __call__(self, tokens: Sequence[int]) -> Tensor:
-        """Score the token after these; shape (vocabulary,)."""
-        planner = self._planner
-        y = torch.zeros(0)
-        while self._read <= len(tokens):
-            token = tokens[self._read - 1] if self._read else compose.START_TOKEN
-            y = self._step((planner.tokens.weight[token] + planner.places[self._read])[None])
-            self._read += 1
-        logits = self._outlet(y)[0]
-        return logits.masked_fill(~planner.legal[len(tokens)], float("-inf"))
+    def __call__(self, tokens: Sequence[int], rows: int) -> Tensor:
+        """Score the token after these; shape (rows, vocabulary), never more than at first."""
+        read = [compose.START_TOKEN, *tokens][self._read :]
+        x = self._planner.tokens.weight[read] + self._planner.places[self._read : len(tokens) + 1]
+        if self._step is None:
+            states = self._states[:rows]
+            self._step = self._stepper(rows)
+            x = torch.cat([states, x.expand(rows, -1, -1)], dim=1)
+            self._last = self._step.read(x)[:, -1]
+        else:
+            for place in x:
+                self._last = self._step(place.expand(len(self._last), -1))
+        self._read = len(tokens) + 1
+        logits = self._outlet(self._last)[:rows]
+        return logits.masked_fill(~self._planner.legal[len(tokens)], float("-inf"))
+
+    def _stepper(self, rows: int) -> QuickStepper:
+        t = self._states.shape[1]
+        places = POSITION_OF_START + torch.arange(compose.PLAN_TOKENS)
+        written = torch.ones(rows, compose.PLAN_TOKENS, dtype=torch.bool)
+        return QuickStepper(
+            self._planner.backbone,
+            rows=rows,
+            longest=t + compose.PLAN_TOKENS,
+            positions=torch.cat([torch.arange(t), places]),
+            keys=torch.cat([self._mask[:rows], written], dim=1),
+        )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from safegen.audio import Audio, Waveform
-from safegen.generation.base import Generation, ModelFacts, Request
+from safegen.generation.base import Generation, ModelFacts, Pieces, Request
 from safegen.generation.cards import card
 from safegen.generation.compose import (
     CLAP,
@@ -119,7 +119,7 @@ class ProceduralGenerator:
 
     def stream(
         self, request: Request, *, progress: Callable[[float], None] | None = None
-    ) -> Iterator[Generation]:
+    ) -> Pieces:
         """Make one item and give it second by second; see ``base.StreamingGenerator``.
 
         It is loud by what is loud in all of it, so all of it is made first.

@@ -8,8 +8,8 @@ machine does, so an item has the same bits alone and inside a batch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import Final, TypeVar
 
 import numpy as np
@@ -39,15 +39,16 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def stepwise(steps: Iterator[_T]) -> Iterator[_T]:
+def stepwise(steps: Generator[_T, None, None]) -> Generator[_T, None, None]:
     """Take every step on one thread in inference mode, and leave neither on between them."""
-    while True:
-        with one_thread(), torch.inference_mode():
-            try:
-                step = next(steps)
-            except StopIteration:
-                return
-        yield step
+    with closing(steps):
+        while True:
+            with one_thread(), torch.inference_mode():
+                try:
+                    step = next(steps)
+                except StopIteration:
+                    return
+            yield step
 
 
 def ended(audio: Audio, samples: int) -> Audio:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from safegen.audio import Audio
 from safegen.generation import compose
-from safegen.generation.base import Chapter, Generation, Request
+from safegen.generation.base import Chapter, Generation, Pieces, Request
 from safegen.generation.cards import WEIGHTS, ModelCard
 from safegen.generation.coarse_fine import StageSettings, coarse_to_fine
 from safegen.generation.codec import FRAME_RATE, Codec
@@ -38,7 +38,7 @@ from safegen.generation.rolls import roll
 from safegen.generation.rows import PlannedRow, frozen
 from safegen.generation.samplers import write_plan
 from safegen.generation.stages import dice, one_thread, stepwise
-from safegen.generation.streams import Pieces, frames_of
+from safegen.generation.streams import PieceMaker, frames_of
 from safegen.generation.token_rows import finished
 from safegen.generation.token_streams import coarse_to_fine_segments
 from safegen.generation.tokens import FrameConditions, TokenModel
@@ -117,7 +117,7 @@ class MusicJoint(PlannedRow):
 
     def stream(
         self, request: Request, *, progress: Callable[[float], None] | None = None
-    ) -> Iterator[Generation]:
+    ) -> Pieces:
         """Make one item piece by piece; see ``base.StreamingGenerator``.
 
         A story too, once the scores of all its chapters are written. The coarse tokens of
@@ -130,11 +130,9 @@ class MusicJoint(PlannedRow):
         check(request, self.card)
         return stepwise(self._pieces(request, progress))
 
-    def _pieces(
-        self, request: Request, progress: Callable[[float], None] | None
-    ) -> Iterator[Generation]:
+    def _pieces(self, request: Request, progress: Callable[[float], None] | None) -> Pieces:
         parts = self._parts(request, frames=frames_of(request.seconds), quick=True)
-        pieces = Pieces(
+        pieces = PieceMaker(
             self.codec,
             seconds=request.seconds,
             plan_json=compose.to_json(parts[0].plan),

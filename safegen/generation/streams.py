@@ -1,6 +1,6 @@
 """How does a row give its sound piece by piece?
 
-Rows that draw tokens in order give every frame to ``Pieces`` as it is drawn. Rows that
+Rows that draw tokens in order give every frame to ``PieceMaker`` as it is drawn. Rows that
 make many frames at once make the sound in *segments*: a short one, so that the first
 seconds come soon, then longer ones, each knowing the last two seconds before it.
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from safegen.audio import Waveform
-from safegen.generation.base import Generation
+from safegen.generation.base import Generation, Pieces
 from safegen.generation.codec import FRAME_RATE, SAMPLE_RATE, Codec
 from safegen.generation.codec_stream import LatentStream, audio_of
 from safegen.generation.samplers import Given
@@ -95,7 +95,7 @@ def segments(frames: int, *, first: int = 0) -> Iterator[Segment]:
         first, wanted = end, NEXT_FRAMES
 
 
-class Pieces:
+class PieceMaker:
     """Turns latents and codes that become known into pieces of one generation.
 
     Args:
@@ -125,7 +125,7 @@ class Pieces:
         self._z = torch.zeros(0, codec.config.latent)
         self._codes = torch.zeros((codec.config.codebooks, 0), dtype=torch.int64)
 
-    def feed(self, z: Tensor, codes: Tensor) -> Iterator[Generation]:
+    def feed(self, z: Tensor, codes: Tensor) -> Pieces:
         """Take the next latents, shape (t, latent), and their codes, shape (codebooks, t).
 
         Frames are decoded in blocks of ``BLOCK_FRAMES``, however many come at once.
@@ -140,19 +140,19 @@ class Pieces:
         if self._progress is not None:
             self._progress(self._fed / self._frames)
 
-    def of_codes(self, parts: Iterable[Tensor]) -> Iterator[Generation]:
+    def of_codes(self, parts: Iterable[Tensor]) -> Pieces:
         """Take all codes, shape (codebooks, n) each; the latents are the codebooks' entries."""
         for codes in parts:
             yield from self.feed(self._codec.quantizer.decode(codes.T), codes)
         yield from self.finish()
 
-    def finish(self) -> Iterator[Generation]:
+    def finish(self) -> Pieces:
         """Give what is left."""
         rest = [self._sound.feed(self._z)] if len(self._z) else []
         self._z = self._z[:0]
         yield from self._piece(np.concatenate([*rest, self._sound.finish()]))
 
-    def _piece(self, waveform: Waveform) -> Iterator[Generation]:
+    def _piece(self, waveform: Waveform) -> Pieces:
         if len(waveform) == 0:
             return
         decoded = self._codes.shape[1] - len(self._z)

@@ -11,7 +11,7 @@ Tokens become sound in the codec, as everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from safegen.generation import scenes
-from safegen.generation.base import Generation, Request
+from safegen.generation.base import Generation, Pieces, Request
 from safegen.generation.cards import WEIGHTS, ModelCard
 from safegen.generation.codec import SAMPLE_RATE, Codec
 from safegen.generation.compose import Plan, to_json, to_tokens
@@ -32,7 +32,7 @@ from safegen.generation.rolls import roll
 from safegen.generation.rows import PlannedRow, Row, frozen
 from safegen.generation.scene_reader import SceneReader, load_scene_reader
 from safegen.generation.stages import dice, ended, one_thread, stepwise
-from safegen.generation.streams import Pieces, frames_of
+from safegen.generation.streams import PieceMaker, frames_of
 from safegen.generation.token_samplers import (
     DrawSettings,
     FillSettings,
@@ -104,7 +104,7 @@ class MusicTokens(PlannedRow):
 
     def stream(
         self, request: Request, *, progress: Callable[[float], None] | None = None
-    ) -> Iterator[Generation]:
+    ) -> Pieces:
         """Make one item piece by piece; see ``base.StreamingGenerator``.
 
         The tokens are those of ``generate`` but for rare ties.
@@ -115,9 +115,7 @@ class MusicTokens(PlannedRow):
         check(request, self.card)
         return stepwise(self._pieces(request, progress))
 
-    def _pieces(
-        self, request: Request, progress: Callable[[float], None] | None
-    ) -> Iterator[Generation]:
+    def _pieces(self, request: Request, progress: Callable[[float], None] | None) -> Pieces:
         frames = frames_of(request.seconds)
         plan = self._plan(request, quick=True)
         drawn = draw_frames(
@@ -129,7 +127,7 @@ class MusicTokens(PlannedRow):
             prefix=_codes_of(self.codec, request),
             quick=True,
         )
-        pieces = Pieces(
+        pieces = PieceMaker(
             self.codec,
             seconds=request.seconds,
             plan_json=to_json(plan),
@@ -218,7 +216,7 @@ class SoundTokens(Row):
 
     def stream(
         self, request: Request, *, progress: Callable[[float], None] | None = None
-    ) -> Iterator[Generation]:
+    ) -> Pieces:
         """Make one item piece by piece; see ``base.StreamingGenerator``.
 
         The tokens of sfx-ar are those of ``generate`` but for rare ties; sfx-masked fills
@@ -234,7 +232,7 @@ class SoundTokens(Row):
 
     def _pieces(
         self, scene: scenes.Scene, request: Request, progress: Callable[[float], None] | None
-    ) -> Iterator[Generation]:
+    ) -> Pieces:
         conditions = self._conditions(scene, request)
         luck = dice(request.seed, "tokens")
         drawn = (
@@ -242,7 +240,7 @@ class SoundTokens(Row):
             if isinstance(self.settings, FillSettings)
             else draw_frames(self.model, conditions, luck, settings=self.settings, quick=True)
         )
-        pieces = Pieces(
+        pieces = PieceMaker(
             self.codec,
             seconds=request.seconds,
             plan_json=scenes.to_json(scene),

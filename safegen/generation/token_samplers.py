@@ -141,26 +141,33 @@ def draw_frames(
     told = model.told(both)
     tables = model.tables()
     absent = tables[books:, -1].sum(dim=0)
-    step = model.scorer(both, longest=steps, levels=books, quick=quick)
-    read = tables[:books, -1].sum(dim=0)
     rows = torch.arange(books)
-    for s in range(steps):
-        logits = step(read + absent + told[:, min(s, frames - 1)])
+
+    def vectors(s: int) -> Tensor:
+        """What step s reads, shape (b, width): the tokens before it, and what it is told."""
+        latest = [
+            int(codes[k, s - 1 - k]) if 0 <= s - 1 - k < frames else UNKNOWN for k in range(books)
+        ]
+        read = tables[rows, torch.tensor(latest)].sum(dim=0)
+        return read + absent + told[:, min(s, frames - 1)]
+
+    # Nothing is drawn before the prefix ends, so a quick model need not go there step by step.
+    skipped = given if quick else 0
+    before = torch.stack([vectors(s) for s in range(skipped)], dim=1) if skipped else None
+    step = model.scorer(both, longest=steps, levels=books, quick=quick, before=before)
+    torch.rand((skipped, model.config.codebooks), generator=dice, dtype=torch.float64)
+    for s in range(books - 1, skipped):
+        yield codes[:, s - books + 1, None].clone()
+    for s in range(skipped, steps):
+        logits = step(vectors(s))
         if guided:
             wanted, away = logits.chunk(2)
             logits = away + settings.guidance * (wanted - away)
         luck = torch.rand(model.config.codebooks, generator=dice, dtype=torch.float64)
         drawn = draw(logits[0], luck[:books], settings.temperature, settings.top_k).tolist()
-        latest = []
         for k in range(books):
-            frame = s - k
-            if not 0 <= frame < frames:
-                latest.append(UNKNOWN)
-                continue
-            if frame >= given:
-                codes[k, frame] = drawn[k]
-            latest.append(int(codes[k, frame]))
-        read = tables[rows, torch.tensor(latest)].sum(dim=0)
+            if given <= s - k < frames:
+                codes[k, s - k] = drawn[k]
         if s >= books - 1:
             yield codes[:, s - books + 1, None].clone()
 

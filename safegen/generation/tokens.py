@@ -275,7 +275,13 @@ class TokenModel(nn.Module):
         return self.backbone.stepper(rows=len(steer), longest=longest, steer=steer)
 
     def scorer(
-        self, conditions: FrameConditions, *, longest: int, levels: int, quick: bool
+        self,
+        conditions: FrameConditions,
+        *,
+        longest: int,
+        levels: int,
+        quick: bool,
+        before: Tensor | None = None,
     ) -> Callable[[Tensor], Tensor]:
         """Prepare to score one frame after the other, and only the first codebooks.
 
@@ -284,6 +290,8 @@ class TokenModel(nn.Module):
             longest: Most frames that will come.
             levels: How many codebooks.
             quick: Whether sums may be taken in another order; see ``safegen.generation.quick``.
+            before: Vectors of the first frames, which are only read, shape (b, t, width),
+                t >= 1; for quick scorers.
 
         Returns:
             Vectors of the next frame, shape (b, width), to its log-odds, shape
@@ -294,6 +302,8 @@ class TokenModel(nn.Module):
             return lambda x: self.score(step(x))[:, :levels].float().cpu()
         steer = self.steer(conditions, task=AUTOREGRESSIVE)
         hop = QuickStepper(self.backbone, rows=len(steer), longest=longest, steer=steer)
+        if before is not None:
+            hop.read(before)
         outlet = quick_linear(self.outlet, outlets=levels * self.config.codes)
         return lambda x: outlet(hop(x)).reshape(len(x), levels, -1).float().cpu()
 

@@ -61,3 +61,18 @@ def test_a_quickly_written_plan_is_the_plan() -> None:
         ]
 
         assert plans[0] == plans[1]
+
+
+def test_what_is_known_is_read_at_once_up_to_rounding() -> None:
+    torch.manual_seed(0)
+    model = Transformer(width=16, layers=2, heads=2, causal=True, reach=3, steered=True).eval()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    steer, x = torch.randn(2, 16), torch.randn(2, 9, 16)
+    with torch.inference_mode():
+        stepped = QuickStepper(model, rows=2, longest=9, steer=steer)
+        wanted = torch.stack([stepped(x[:, t]) for t in range(9)], dim=1)
+        quick = QuickStepper(model, rows=2, longest=9, steer=steer)
+        made = [quick.read(x[:, :6]), *(quick(x[:, t])[:, None] for t in range(6, 9))]
+
+    torch.testing.assert_close(torch.cat(made, dim=1), wanted, rtol=1e-4, atol=1e-4)

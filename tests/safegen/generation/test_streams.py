@@ -1,6 +1,6 @@
 """Rows give their sound piece by piece, on tiny models with random weights."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from itertools import islice
 
@@ -172,6 +172,13 @@ def test_settings_of_the_caller_hold_between_pieces(row: StreamingGenerator) -> 
         assert not torch.is_inference_mode_enabled()
 
 
+def test_tokens_after_a_beginning_are_those_of_the_whole() -> None:
+    row, request = music_tokens(), replace(REQUEST, continue_from=tune(1.3))
+    made = joined(list(row.stream(request))).codes
+
+    assert np.array_equal(made, row.generate(request).codes)
+
+
 @pytest.mark.parametrize(("name", "books"), [("music-ar", 4), ("sfx-ar", 4), ("music-joint", 2)])
 def test_tokens_drawn_in_order_are_those_of_the_whole(name: str, books: int) -> None:
     row = ROWS[name]()
@@ -243,7 +250,7 @@ def test_steps_are_taken_on_one_thread_and_control_comes_back_as_it_was() -> Non
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
 
-    def steps() -> Iterator[int]:
+    def steps() -> Generator[int, None, None]:
         for _ in range(2):
             assert torch.is_inference_mode_enabled()
             yield torch.get_num_threads()
