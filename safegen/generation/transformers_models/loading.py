@@ -25,6 +25,11 @@ DTYPES: Final[dict[Precision, torch.dtype]] = {
     "float16": torch.float16,
 }
 _MOST_NAMED: Final = 3
+_VOCABULARIES: Final = (
+    *("tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
+    *("vocab.json", "vocab.txt"),
+)
+"""Without one of these the library makes a tokenizer up that knows nothing."""
 _RUNS_MORE: Final = ("auto_map", "quantization_config")
 """Settings that ask for code of the checkpoint, or for libraries that unpack its weights."""
 
@@ -85,10 +90,9 @@ def load_tokenizer(folder: Path) -> Any:
 
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
-    tokenizer = _attempt(load, folder, "a tokenizer")
-    if not len(tokenizer):
-        raise _broken(folder, "its tokenizer knows no word")
-    return tokenizer
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise _broken(folder, "no vocabulary of a tokenizer in it")
+    return _attempt(load, folder, "a tokenizer")
 
 
 def load_settings_of(class_name: str, folder: Path) -> Any:

@@ -86,7 +86,11 @@ def described(
         longest = min(TRAINED_SECONDS, (positions - prefix_columns - delays) * hop / rate)
         longest = math.floor(longest * 100) / 100
         is_sound = (
-            kind == "encodec" and is_plain and channels in (1, 2) and codebooks % channels == 0
+            kind == "encodec"
+            and is_plain
+            and channels in (1, 2)
+            and codebooks % channels == 0
+            and codebooks > 0
         )
     except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise _unusable(folder, title, f"{type(error).__name__}: {error}") from error
