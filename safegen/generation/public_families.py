@@ -239,8 +239,8 @@ def recognize(folder: Path) -> Family:
     if not told and (folder / "model_config.json").is_file():
         raise InputError(
             f"{folder}: a checkpoint in the layout of stable-audio-tools, which is not read here",
-            remedy="Convert it with scripts/convert_stable_audio_3_to_diffusers.py of diffusers "
-            "(Stable Audio 3), and name the folder it writes.",
+            remedy="Convert Stable Audio 3 with scripts/convert_stable_audio_3_to_diffusers.py of "
+            "diffusers and name the folder it writes; Stable Audio Open Small it cannot hold.",
         )
     known = ", ".join(family.title for family in FAMILIES)
     raise InputError(

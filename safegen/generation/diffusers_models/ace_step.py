@@ -6,6 +6,7 @@ language model that plans songs is no part of the pipeline.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -39,7 +40,8 @@ PEAK: Final = 10 ** (-1 / 20)
 INSTRUMENTAL: Final = "[Instrumental]"
 """Source: ACE-Step-1.5, docs/en/INFERENCE.md: what stands for lyrics where nobody sings."""
 TOKENS: Final = 256
-"""Source: diffusers 0.42, AceStepPipeline, ``max_text_length``."""
+LYRIC_TOKENS: Final = 2048
+"""Source: diffusers 0.42, AceStepPipeline, ``max_text_length`` and ``max_lyric_length``."""
 SHORTEST_SECONDS: Final = 10.0
 LONGEST_SECONDS: Final = 600.0
 """Source: README of ace-step/ACE-Step-1.5: 10 seconds to 10 minutes."""
@@ -50,12 +52,13 @@ def describe(folder: Path) -> Described:
     path = folder / "vae" / "config.json"
     vae = settings(path)
     return Described(
-        summary="Instrumental music from tags or a sentence, up to ten minutes.",
+        summary="Music from tags or a sentence, with lyrics or without, up to ten minutes.",
         sample_rate=number(vae, "sampling_rate", path),
         channels=number(vae, "audio_channels", path),
         shortest_seconds=SHORTEST_SECONDS,
         longest_seconds=LONGEST_SECONDS,
-        limits="Nobody sings: lyrics are not taken here.",
+        limits="Lyrics are what follows in the prompt from the first line in brackets on, as in "
+        "[verse]; they are read as English.",
     )
 
 
@@ -69,12 +72,12 @@ def load(folder: Path, card: ModelCard, *, device: Device, precision: Precision)
 
 
 class AceStep(Diffuser):
-    """ACE-Step 1.5 as a generator of instrumental music."""
+    """ACE-Step 1.5 as a generator: music without a voice, or with one if the prompt has lyrics."""
 
     def refuse(self, request: Request) -> None:
         """Refuse a prompt that would be cut off."""
-        text = self._text(request)
-        refuse_long_text(self.card, self.pipeline.tokenizer, [text], most=TOKENS)
+        for text, most in zip(self._texts(request), (TOKENS, LYRIC_TOKENS), strict=True):
+            refuse_long_text(self.card, self.pipeline.tokenizer, [text], most=most)
 
     def shape(self, request: Request) -> Hashable:
         """Let those run together whose prompts have as many tokens.
@@ -82,7 +85,8 @@ class AceStep(Diffuser):
         The pipeline pads to the longest prompt and its transformer attends to the padding:
         among longer prompts an item would be another one than alone.
         """
-        return request.seconds, len(self.pipeline.tokenizer(self._text(request)).input_ids)
+        texts = self._texts(request)
+        return request.seconds, *(len(self.pipeline.tokenizer(x).input_ids) for x in texts)
 
     def steps(self, request: Request) -> int:
         """Count the steps."""
@@ -105,8 +109,8 @@ class AceStep(Diffuser):
 
         pipe.scheduler = seeded(self.scheduler, dices)
         latents = pipe(
-            [x.prompt for x in requests],
-            lyrics=[INSTRUMENTAL] * len(requests),
+            [tags(x.prompt) for x in requests],
+            lyrics=[lyrics(x.prompt) for x in requests],
             audio_duration=first.seconds,
             num_inference_steps=self.steps(first),
             guidance_scale=GUIDANCE,
@@ -120,7 +124,24 @@ class AceStep(Diffuser):
             made: Tensor = pipe.vae.decode(latents.float().transpose(1, 2)).sample
         return made * (PEAK / made.abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-6))
 
-    def _text(self, request: Request) -> str:
-        """Write what the text encoder reads: the prompt within the checkpoint's template."""
-        told: str = self.pipeline._format_prompt(request.prompt, audio_duration=request.seconds)[0]
+    def _texts(self, request: Request) -> tuple[str, str]:
+        """Write what the text encoder reads: tags and lyrics in the checkpoint's template."""
+        told: tuple[str, str] = self.pipeline._format_prompt(
+            tags(request.prompt), lyrics=lyrics(request.prompt), audio_duration=request.seconds
+        )
         return told
+
+
+def tags(prompt: str) -> str:
+    """Take what a prompt says of the music: what comes before its lyrics."""
+    return "\n".join(itertools.takewhile(_is_no_bracket, prompt.split("\n"))).strip()
+
+
+def lyrics(prompt: str) -> str:
+    """Take what is sung: all from the first line in brackets on; a mark if nobody sings."""
+    sung = "\n".join(itertools.dropwhile(_is_no_bracket, prompt.split("\n"))).strip()
+    return sung or INSTRUMENTAL
+
+
+def _is_no_bracket(line: str) -> bool:
+    return not line.lstrip().startswith("[")

@@ -286,6 +286,26 @@ def test_a_negative_prompt_is_heard(zoo: Zoo, name: str) -> None:
     assert not np.array_equal(plain, steered)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "tags", "lyrics"),
+    [
+        ("calm piano", "calm piano", "[Instrumental]"),
+        ("pop,\nfast\n[verse]\nrain\n[chorus]\ndog", "pop,\nfast", "[verse]\nrain\n[chorus]\ndog"),
+        ("  [intro]\nrain", "", "[intro]\nrain"),
+        ("rock [live]", "rock [live]", "[Instrumental]"),
+    ],
+)
+def test_lyrics_begin_with_the_first_line_in_brackets(prompt: str, tags: str, lyrics: str) -> None:
+    assert (ace_step.tags(prompt), ace_step.lyrics(prompt)) == (tags, lyrics)
+
+
+def test_lyrics_are_heard(zoo: Zoo) -> None:
+    plain = heard(zoo("ACE-Step").generate(asked("ACE-Step")))
+    sung = heard(zoo("ACE-Step").generate(asked("ACE-Step", prompt="calm piano\n[verse]\nthe dog")))
+
+    assert not np.array_equal(plain, sung)
+
+
 @pytest.mark.parametrize("name", ["Stable Audio 3", "ACE-Step", "AudioLDM 2"])
 def test_half_precision_makes_the_same_lengths(zoo: Zoo, name: str) -> None:
     folder = zoo.folder(name)
@@ -374,6 +394,7 @@ def test_a_sound_goes_on_after_its_end(zoo: Zoo, field: str) -> None:
         ),
         ("ACE-Step", {"seconds": 9.0}, "9 s is outside the limits"),
         ("ACE-Step", {"prompt": "piano " * 300}, r"tokens, .* reads 256"),
+        ("ACE-Step", {"prompt": "[verse]" + "a." * 1500}, r"tokens, .* reads 2048"),
         ("AudioLDM 2", {"prompt": "abcdefghij " * 5}, r"tokens, .* reads 48"),
         ("AudioLDM 2", {"source": tone(1.0)}, "takes no source"),
     ],
