@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -55,12 +55,14 @@ class Side:
         run: Makes sound.
         loaded_bytes: Memory that it added when it was loaded.
         seconds: Wall time of each round.
+        cpu_seconds: Time of all threads in each round.
         peak_bytes: Memory that it needed beside that, most of all rounds.
     """
 
     run: Run
     loaded_bytes: int
-    seconds: list[float]
+    seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     peak_bytes: int = 0
 
     def figures(self, *, sound_seconds: float) -> dict[str, Any]:
@@ -69,6 +71,7 @@ class Side:
         return {
             "seconds_median": round(median, 3),
             "seconds_min": round(min(self.seconds), 3),
+            "cpu_seconds_median": round(statistics.median(self.cpu_seconds), 3),
             "real_time_factor": round(median / sound_seconds, 3),
             "loaded_mib": round(self.loaded_bytes / 2**20),
             "peak_mib": round((self.loaded_bytes + self.peak_bytes) / 2**20),
@@ -96,17 +99,19 @@ def opened(
     """Save a checkpoint, and load it with both pipelines."""
     contender.save(folder, size)
     (folder / "README.md").write_text(_README, encoding="utf-8")
+    first = [Request(prompt="warm up", seconds=_WARM_UP_SECONDS, seed=0)]
     before = _memory(device)
     run = contender.theirs(folder, device=device, precision=precision)
+    run(first)  # weights that were mapped are in memory once they were used
     between = _memory(device)
     generator = load(str(folder), device=device, precision=precision)
+    generator.generate(first[0])
     after = _memory(device)
     return Match(
-        theirs=Side(run=run, loaded_bytes=between - before, seconds=[]),
+        theirs=Side(run=run, loaded_bytes=between - before),
         ours=Side(
             run=lambda requests: together(generator, requests),
             loaded_bytes=after - between,
-            seconds=[],
         ),
         generator=generator,
     )
@@ -115,14 +120,15 @@ def opened(
 def play(match: Match, requests: Sequence[Request], *, rounds: int, device: Device) -> None:
     """Let both run, in turns, after a short round each that is not counted."""
     for side in (match.theirs, match.ours):
-        side.seconds, side.peak_bytes = [], 0
+        side.seconds, side.cpu_seconds, side.peak_bytes = [], [], 0
         side.run([replace(request, seconds=_WARM_UP_SECONDS) for request in requests])
     for number in range(rounds):
         for side in (match.ours, match.theirs) if number % 2 else (match.theirs, match.ours):
             with _watched(device) as peak:
-                start = time.perf_counter()
+                start, cpu = time.perf_counter(), time.process_time()
                 side.run(requests)
                 side.seconds.append(time.perf_counter() - start)
+                side.cpu_seconds.append(time.process_time() - cpu)
             side.peak_bytes = max(side.peak_bytes, peak())
 
 
