@@ -98,7 +98,8 @@ class Bark:
         self.card = card
         self._settings = settings
         self._tokenizer = tokenizer
-        self._codec = model.codec_model
+        # Eight bits of a sound are heard, whatever the precision of what was written.
+        self._codec = model.codec_model.float()
         self._stages = BarkStages(model, settings)
 
     @property

@@ -1,6 +1,7 @@
 """A converted AudioGen is the same model: every tensor finds its place, or nothing is written."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 
 from safegen.audio import sha256_file
 from safegen.errors import InputError, IntegrityError
+from safegen.generation.base import Request
+from safegen.generation.public_families import module_of, recognize
 from safegen.generation.transformers_models.audiogen import convert
 from safegen.generation.transformers_models.loading import load_model, load_tokenizer
 from tests.safegen.generation.tiny_audiogen import (
@@ -18,6 +21,7 @@ from tests.safegen.generation.tiny_audiogen import (
     save,
     save_audiogen,
 )
+from tests.safegen.generation.tiny_codecs import card_of
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +82,20 @@ def test_the_settings_are_those_of_the_published_ones(converted: Path) -> None:
     assert model.config.decoder.max_position_embeddings == 2 * 50 + 4
     assert (wanted.decoder_start_token_id, wanted.pad_token_id) == (64, 64)
     assert (wanted.guidance_scale, wanted.top_k, wanted.do_sample) == (3.0, 250, True)
+
+
+def test_what_was_converted_makes_sound(converted: Path) -> None:
+    module = module_of(recognize(converted))
+    told = module.describe(converted)
+    card = replace(card_of(converted), longest_seconds=told.longest_seconds)
+    model = module.load(converted, card, device="cpu", precision="float32")
+
+    made = model.generate(Request(prompt="a dog barks", seconds=1.0, seed=1))
+
+    assert told.sample_rate == made.audio.sample_rate == 16_000
+    assert told.longest_seconds == pytest.approx(2.0, abs=0.1)
+    assert made.audio.waveform.shape == (1, 16_000)
+    assert made.codes.shape == (4, 50)
 
 
 def changed(

@@ -12,7 +12,7 @@ import torch
 
 from safegen.errors import InputError
 from safegen.generation.base import BatchGenerator, Request, StreamingGenerator, joined
-from safegen.generation.public_families import module_of, recognize
+from safegen.generation.public_families import Precision, module_of, recognize
 from safegen.generation.stages import one_thread
 from safegen.generation.transformers_models.bark import Bark, describe, load
 from safegen.generation.transformers_models.loading import load_model, load_tokenizer, quiet
@@ -23,9 +23,9 @@ TEXT = "a calm piano song. a dog barks and the rain! happy voice with no low noi
 """Three sentences: the third is too long for a part of eight tokens."""
 
 
-def loaded(folder: Path) -> Bark:
+def loaded(folder: Path, precision: Precision = "float32") -> Bark:
     card = replace(card_of(folder), shortest_seconds=1.0, longest_seconds=300.0)
-    return load(folder, card, device="cpu", precision="float32")
+    return load(folder, card, device="cpu", precision=precision)
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +135,20 @@ def test_an_item_is_the_same_alone_and_in_a_batch_of_four(bark: Bark) -> None:
     for a, b in zip(together, alone, strict=True):
         assert np.array_equal(a.codes, b.codes)
         assert np.array_equal(a.audio.waveform, b.audio.waveform)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_the_precision_speaks_and_company_changes_nothing(
+    folder: Path, precision: Precision
+) -> None:
+    bark = loaded(folder, precision)
+    requests = [request("a dog barks", seed=seed) for seed in (2, 3, 4)]
+
+    together = bark.generate_batch(requests)
+
+    for made, one in zip(together, requests, strict=True):
+        assert np.array_equal(made.audio.waveform, bark.generate(one).audio.waveform)
+        assert np.isfinite(made.audio.waveform).all()
 
 
 def test_a_seed_says_the_same_again_and_another_one_something_else(bark: Bark) -> None:
