@@ -221,7 +221,7 @@ def _refuse_other(kind: str, path: Path, audio: Audio | None) -> None:
     found = load(path)
     if found.sample_rate != audio.sample_rate or pcm_sha256(found) != pcm_sha256(audio):
         raise InputError(
-            f"{path}: its samples are not those of the request's {kind.replace('_', ' ')}",
+            f"{path}: its samples are not those of the request's {kind}",
             remedy="Hand over the very file that the sound was read from, or none.",
         )
 

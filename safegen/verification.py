@@ -18,7 +18,7 @@ everything never means that a human made it.
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -120,6 +120,11 @@ class Verification:
     synthetic: SyntheticFinding | None = None
 
     @property
+    def made_from(self) -> tuple[c2pa.IngredientFinding, ...]:
+        """The sounds that it was made from, as a manifest of ours says."""
+        return self.manifest.ingredients if self.manifest.state == "trusted" else ()
+
+    @property
     def origin(self) -> Origin:
         """Who made it: a mark counts only if the sound is the one that was marked."""
         if self.verdict is Verdict.CLAIMED_MISMATCH:
@@ -146,6 +151,7 @@ class Verification:
             "c2pa": {
                 "state": self.manifest.state,
                 "issuer": self.manifest.issuer,
+                "ingredients": [asdict(each) for each in self.made_from],
                 "attributions": list(self.manifest.attributions)
                 if self.manifest.state == "trusted"
                 else [],

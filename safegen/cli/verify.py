@@ -10,6 +10,7 @@ from safegen.errors import InputError, SafegenError
 
 if TYPE_CHECKING:
     from safegen.licensing import Owed
+    from safegen.provenance.c2pa import IngredientFinding
     from safegen.verification import Verification
 
 
@@ -112,6 +113,7 @@ def _text(found: "Verification", *, explain: bool) -> str:
             f"  audioseal   {_second_text(found)}",
             f"  c2pa        {manifest.state}"
             + (f" ({manifest.issuer})" if manifest.issuer else ""),
+            *(f"    {_made_from(each)}" for each in found.made_from),
             f"  synthetic   {headline(written) or '-'}",
             *(f"    {sentence}" for sentence in sentences(written)),
             f"  record      {found.record_id or '-'} {found.decision}",
@@ -134,6 +136,17 @@ def _owed_lines(owed: "tuple[Owed, ...]") -> list[str]:
                 f"terms {terms.terms_sha256[:16]}"
             )
     return lines
+
+
+def _made_from(each: "IngredientFinding") -> str:
+    """Say what the file was made from, and what that one's own manifest was worth."""
+    own = "with a manifest that held" if each.is_valid else "with a manifest that did NOT hold"
+    how = "made of" if each.relationship == "parentOf" else "guided by"
+    return (
+        f"{how} a {each.name.replace('continue_from', 'beginning')} "
+        + (own if each.has_manifest else "without a manifest")
+        + (f", record {each.record_id}" if each.record_id else "")
+    )
 
 
 def _second_text(found: "Verification") -> str:

@@ -30,9 +30,9 @@ def judge_inputs(
     unknown = {kind: length for kind, length in unheard.items() if not length < limit}
     named = {kind: each.evidence for kind, each in found.items()}
     scores = [each.score for each in found.values() if each.score is not None]
-    parts = [f"the {kind.replace('_', ' ')}: {each.detail}" for kind, each in quoting.items()]
+    parts = [f"the {_called(kind)}: {each.detail}" for kind, each in quoting.items()]
     parts += [
-        f"the {kind.replace('_', ' ')}: {length:.2f} s are too short to compare with the catalog, "
+        f"the {_called(kind)}: {length:.2f} s are too short to compare with the catalog, "
         f"and long enough to quote {limit:g} s"
         for kind, length in unknown.items()
     ]
@@ -52,6 +52,10 @@ def judge_inputs(
         evidence={"inputs": named, "unheard": dict(unheard)},
         obligations=tuple(f"made from work {work} under a license in force" for work in owners),
     )
+
+
+def _called(kind: str) -> str:
+    return kind.replace("continue_from", "sound to continue")
 
 
 def _listed(evidence: Mapping[str, object], name: str) -> list[str]:

@@ -55,6 +55,7 @@ _ATTESTED: Final = (
     QUOTATIONS_LABEL,
 )
 _UNTRUSTED: Final = "signingCredential.untrusted"
+_TRUSTED: Final = "signingCredential.trusted"
 _MEMORY_THRESHOLD_MIB: Final = 8
 
 log = logging.getLogger(__name__)
@@ -109,8 +110,8 @@ class IngredientFinding:
     Attributes:
         name: Its title.
         relationship: "parentOf", "inputTo" or "componentOf".
-        record_id: The record that the sound's own manifest names, "" without one; no more
-            than a claim unless ``is_valid`` and it is ours.
+        record_id: The record that the sound's own manifest names, if that was trusted when
+            the file was signed; "" otherwise.
         has_manifest: Whether the sound had a manifest of its own.
         is_valid: Whether that manifest held when the file was signed.
     """
@@ -469,11 +470,15 @@ def _ingredients(
         data = {item.get("label", ""): item.get("data") for item in own.get("assertions", [])}
         noted = _object(_object(each.get("validation_results")).get("activeManifest"))
         failures = set(_codes(noted)) - {_UNTRUSTED}
+        passed = {str(item.get("code", "")) for item in noted.get("success", [])}
+        is_ours = _TRUSTED in passed and not failures
         found.append(
             IngredientFinding(
                 name=str(each.get("title", "")),
                 relationship=str(each.get("relationship", "")),
-                record_id=str(_object(data.get(RELEASE_LABEL)).get("record_id", "")),
+                record_id=str(_object(data.get(RELEASE_LABEL)).get("record_id", ""))
+                if is_ours
+                else "",
                 has_manifest=bool(label),
                 is_valid=bool(label) and not failures,
             )

@@ -245,3 +245,9 @@ def test_a_given_file_is_named_in_record_and_manifest_and_its_release_with_it(
     anchors = KeyStore(home / "keys").trust_anchors()
     (ingredient,) = c2pa.read(Path(row["path"]), trust_anchors=anchors).ingredients
     assert (ingredient.name, ingredient.record_id) == ("melody", first["record_id"])
+    asked = ["verify", row["path"]]
+    explained = CliRunner().invoke(main, [*asked, "--explain"])
+    told_again = json.loads(CliRunner().invoke(main, [*asked, "--format", "jsonl"]).stdout)
+    line = f"guided by a melody with a manifest that held, record {first['record_id']}"
+    assert line in explained.stdout
+    assert told_again["c2pa"]["ingredients"][0]["relationship"] == "inputTo"

@@ -652,7 +652,7 @@ INPUTS: dict[str, tuple[CheckResult, Outcome, str]] = {
     "a work is quoted": (
         inputs(heard={"melody": [], "continue_from": [quote(0, 6)]}),
         Outcome.FAIL,
-        "the continue from: 6.0 s quote work w without a license in force, limit 3 s",
+        "the sound to continue: 6.0 s quote work w without a license in force, limit 3 s",
     ),
     "under a license": (
         inputs(heard={"source": [quote(0, 6)]}, licensed=("w",)),

@@ -408,6 +408,7 @@ def test_what_is_wrong_with_the_input_is_not_wrong_with_ours(
     assert (ingredient.name, ingredient.relationship) == ("source", "parentOf")
     assert ingredient.has_manifest is (damage in ("stranger", "flipped"))
     assert ingredient.is_valid is (damage == "stranger")
+    assert ingredient.record_id == ""  # a stranger names our record as easily as we do
 
 
 def test_what_was_guided_by_a_sound_was_created_and_names_it(
