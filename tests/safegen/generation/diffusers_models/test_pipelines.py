@@ -5,6 +5,7 @@ Importing diffusers costs seconds, so everything that needs it is tested in this
 
 import importlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ from safegen.generation.stages import dice
 from tests.safegen.generation import tiny_diffusion
 from tests.safegen.generation.tiny_diffusion import SAMPLE_RATE
 
+ROOT = Path(__file__).resolve().parents[4]
 STEPS = 3
 EDGE = round(running.EDGE_SECONDS * SAMPLE_RATE)
 
@@ -406,7 +408,7 @@ def test_what_a_pipeline_cannot_do_is_refused(
         zoo(name).generate_batch([asked(name), asked(name, **changes)])
 
 
-def test_the_steps_are_those_that_the_models_cards_recommend(
+def test_the_steps_are_those_that_the_models_cards_recommend_and_our_page_tells(
     zoo: Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
@@ -420,6 +422,18 @@ def test_the_steps_are_those_that_the_models_cards_recommend(
         "ACE-Step base": 50,
         "AudioLDM 2": 200,
     }
+    page = (ROOT / "docs" / "public-models.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| (\d+) \| ([\d.]+|none) \|", page, re.MULTILINE)
+    assert [int(steps) for _, steps, _ in rows] == list(found.values())
+    assert [guidance for _, _, guidance in rows] == [
+        f"{stable_audio.GUIDANCE:g}",
+        "none",
+        f"{stable_audio_3.GUIDANCE_OF_BASE:g}",
+        "none",
+        f"{ace_step.GUIDANCE:g}",
+        f"{audioldm2.GUIDANCE:g}",
+    ]
+    assert f"{running.EDGE_SECONDS * 1000:g} ms" in page
 
 
 def test_out_of_memory_names_the_size_that_would_fit(
