@@ -120,11 +120,7 @@ def train_own(
     own_rows.check_row(row)
     name = own_.name or f"my-{row}"
     models = config().models
-    own.check_name(name)
-    if (models / name).exists() and not own_.overwrite:
-        raise InputError(
-            f"{name} exists", remedy="Give --overwrite to replace it, or choose another --name."
-        )
+    own.check_free(models, name, overwrite=own_.overwrite)
     data = _gather(row, own_)
     deadline = None if own_.minutes is None else time.monotonic() + 60 * own_.minutes
     wanted = own_training.Wanted(

@@ -95,6 +95,9 @@ def _text(found: "Verification", *, explain: bool) -> str:
     from safegen.watermark import day_of_epoch
 
     lines = [f"{found.verdict.value}: {found.file}", f"  {found.reason}", *_owed_lines(found.owed)]
+    if found.manifest.model_license and found.manifest.state == "trusted":
+        license_ = found.manifest.model_license
+        lines.append(f"  made by a model under {license_}, which binds whoever passes it on")
     if explain:
         mark, manifest = found.mark, found.manifest
         marked = f"{mark.payload:016x}" if mark.payload is not None else "none"

@@ -123,6 +123,22 @@ def check_name(name: str) -> None:
         raise InputError(f"{name} is the name of something that ships", remedy="Choose another.")
 
 
+def check_free(models: Path, name: str, *, overwrite: bool) -> None:
+    """Refuse a name that is taken, before anything is learned.
+
+    Raises:
+        InputError: If it is no name, or a model has it that may not be replaced.
+    """
+    check_name(name)
+    where = models / name
+    if where.exists() and not (where / CARD_NAME).is_file():
+        raise InputError(f"{name} is the name of a public model", remedy="Choose another.")
+    if where.exists() and not overwrite:
+        raise InputError(
+            f"{name} exists", remedy="Give --overwrite to replace it, or choose another name."
+        )
+
+
 def installed(models: Path) -> Iterator[OwnModel]:
     """Read the own models of an installation, in the order of their names.
 
@@ -163,12 +179,8 @@ def install(
     Raises:
         InputError: If the name is no name or taken.
     """
-    check_name(own.name)
+    check_free(models, own.name, overwrite=overwrite)
     where = models / own.name
-    if where.exists() and not (where / CARD_NAME).is_file():
-        raise InputError(f"{own.name} is no own model", remedy="Choose another name.")
-    if where.exists() and not overwrite:
-        raise InputError(f"{own.name} exists", remedy="Give --overwrite to replace it.")
     models.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=models, prefix=f".{own.name}-") as work:
         fresh, old = Path(work) / "new", Path(work) / "old"

@@ -13,7 +13,8 @@ from registry import releases, schema
 from safegen.audio import sha256_file
 from safegen.cli import main
 from safegen.config import from_environment
-from safegen.generation import systems
+from safegen.errors import InputError
+from safegen.generation import own, systems
 from safegen.generation.base import Request
 from safegen.provenance import c2pa
 from safegen.provenance.keys import KeyStore
@@ -78,6 +79,7 @@ def test_what_was_pulled_generates_labeled_and_is_made_again(
     assert record["model"]["license_accepted"] == day
     assert len(record["model"]["weights_sha256"]) == 64
     assert manifest.model_license == "CC-BY-NC-4.0"
+    assert "a model under CC-BY-NC-4.0, which binds whoever" in run("verify", made["path"]).stdout
     assert again["same"]
     assert again["differences"] == []
 
@@ -176,6 +178,16 @@ def test_models_are_listed_shown_checked_and_removed(home: Path, tmp_path: Path)
     assert damaged.exit_code == 4
     assert removed.exit_code == 0
     assert public(home) == []
+
+
+@pytest.mark.usefixtures("noise_family")
+def test_the_name_of_a_public_model_is_not_free_for_a_model_of_ones_own(
+    home: Path, tmp_path: Path
+) -> None:
+    assert run("models", "add", "noise", save_checkpoint(tmp_path / "free")).exit_code == 0
+
+    with pytest.raises(InputError, match="the name of a public model"):
+        own.check_free(home / "models", "noise", overwrite=True)
 
 
 @pytest.mark.usefixtures("noise_family")
