@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from detectors.base import Match
+from detectors.composition import CompositionMatch
 from registry import catalog, releases
 from registry.scope import AuditScope
 from safegen import audit, audit_export, watermark
@@ -393,3 +394,52 @@ def test_a_file_that_changes_meanwhile_stops_the_release(gate: Gate, tmp_path: P
         )
 
     assert not list((tmp_path / "out").glob("*.wav"))
+
+
+# R18 for a melody
+
+
+def test_the_notes_of_a_given_melody_are_a_hint_before_anything_is_made(
+    gate: Gate, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = _catalog(gate, tones(3, seconds=30.0), uses=())
+    hint = CompositionMatch(
+        work_id=work,
+        query_start_seconds=0.0,
+        query_end_seconds=16.0,
+        work_start_seconds=4.0,
+        work_end_seconds=20.0,
+        semitones=2,
+        speed=1.0,
+        agreement=0.9,
+        score=30.0,
+        p_value=1e-9,
+    )
+    found: dict[str, Release] = {}
+    for policy in ("strict", "standard"):
+        asked = Gate.open(home, policy_name=policy)
+        monkeypatch.setattr(asked.matcher, "compositions", lambda audio, *, deep: (hint,))
+        found[policy] = asked.generate(
+            Continues(), wish(melody=tones(9, seconds=20.0)), out=tmp_path / policy
+        )
+        asked.close()
+
+    assert found["strict"].judgement.decision.action is Action.QUARANTINE
+    assert found["standard"].judgement.decision.action is Action.LABEL
+    for release in found.values():
+        reasons = {each.check: each for each in release.judgement.decision.reasons}
+        assert reasons["input_composition"].rule == "R18"
+        assert reasons["input_composition"].problem.startswith(
+            f"the melody: 0 to 16 s may play the composition of work {work}"
+        )
+        (told,) = logged(gate, release)["inputs"]
+        assert [each["work_id"] for each in told["compositions"]] == [work]
+
+
+def test_a_melody_too_short_for_its_notes_gives_no_hint(gate: Gate, tmp_path: Path) -> None:
+    release = gate.generate(Continues(), wish(melody=tones(9, seconds=8.0)), out=tmp_path)
+
+    assert release.is_released
+    outcome, detail = check(release, "input_composition")
+    assert outcome is Outcome.NOT_APPLICABLE
+    assert detail.startswith("the melody: ")
