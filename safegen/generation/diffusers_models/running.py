@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -73,6 +74,8 @@ class Diffuser(ABC):
         self.scheduler = pipeline.scheduler
         self.device: Device = device
         self.precision: Precision = precision
+        # A run changes the pipeline: its scheduler, its precision, its tokenizer's padding.
+        self._alone = threading.Lock()
         name = type(self.scheduler).__name__
         if name not in _REPEATABLE:
             raise InputError(
@@ -105,14 +108,15 @@ class Diffuser(ABC):
             InputError: If one request is outside what the card allows; none is made.
             SafegenError: If memory runs out, or the model's numbers overflow.
         """
-        for request in requests:
-            check(request, self.card)
-            self.refuse(request)
-        made: dict[int, Audio] = {}
-        for group in self._groups(requests):
-            share = _share_of(progress, done=len(made), now=len(group), of=len(requests))
-            together = self._together([requests[place] for place in group], share)
-            made.update(zip(group, together, strict=True))
+        with self._alone:
+            for request in requests:
+                check(request, self.card)
+                self.refuse(request)
+            made: dict[int, Audio] = {}
+            for group in self._groups(requests):
+                share = _share_of(progress, done=len(made), now=len(group), of=len(requests))
+                together = self._together([requests[place] for place in group], share)
+                made.update(zip(group, together, strict=True))
         return [
             Generation(
                 audio=made[place],

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,15 @@ def test_the_global_generator_neither_matters_nor_moves(zoo: Zoo, name: str) -> 
 
     assert torch.equal(before, after)
     assert np.array_equal(heard(first), heard(second))
+
+
+def test_two_threads_do_not_disturb_each_other(zoo: Zoo) -> None:
+    wanted = [asked("Stable Audio 3", seed=seed) for seed in (1, 2)]
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(zoo("Stable Audio 3").generate, wanted))
+
+    for request, one in zip(wanted, made, strict=True):
+        assert np.array_equal(heard(one), heard(zoo("Stable Audio 3").generate(request)))
 
 
 @pytest.mark.parametrize("name", KINDS)
