@@ -19,6 +19,7 @@ BENCHMARKS: Final = {
     "synthetic": "Is generated audio told from recordings?",
     "dataset-audit": "What else tells the real from the fake files of a training set?",
     "rooted": "Is the mark that the codec itself writes heard after attacks?",
+    "streaming": "How soon is a stream heard, and is it as good as the whole?",
     "gate": "What does the gate cost, beside generation?",
     "public-models": "Is a public checkpoint slower here than in its own library?",
 }

@@ -82,7 +82,7 @@ class MusicFlow(PlannedRow):
         """
         check(request, self.card)
         if request.source is not None:
-            return (made for made in [self.generate(request, progress=progress)])
+            return (self.generate(request, progress=progress) for _ in range(1))
         return stepwise(self._pieces(request, progress))
 
     def _pieces(self, request: Request, progress: Callable[[float], None] | None) -> Pieces:

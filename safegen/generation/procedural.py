@@ -127,16 +127,16 @@ class ProceduralGenerator:
         Raises:
             InputError: As ``generate``.
         """
-        whole = self.generate(request, progress=progress)
-        none = replace(whole, plan_json="", plan_tokens=np.zeros(0, dtype=np.int64))
-        seconds = range(0, whole.audio.waveform.shape[1], SAMPLE_RATE)
-        return (
-            replace(
-                whole if at == 0 else none,
-                audio=replace(whole.audio, waveform=whole.audio.waveform[:, at : at + SAMPLE_RATE]),
-            )
-            for at in seconds
-        )
+        check(request, card("procedural"))
+        return self._pieces(request, progress)
+
+    def _pieces(self, request: Request, progress: Callable[[float], None] | None) -> Pieces:
+        piece = self.generate(request, progress=progress)
+        sound = piece.audio
+        for at in range(0, sound.waveform.shape[1], SAMPLE_RATE):
+            part = sound.waveform[:, at : at + SAMPLE_RATE]
+            yield replace(piece, audio=replace(sound, waveform=part))
+            piece = replace(piece, plan_json="", plan_tokens=np.zeros(0, dtype=np.int64))
 
 
 def _plan(request: Request) -> Plan:
