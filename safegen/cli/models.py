@@ -222,13 +222,18 @@ def _card_row(known: "Known") -> dict[str, object]:
 
 def _card_lines(known: "Known") -> list[str]:
     found = known.card
+    if known.kind == "plugin":
+        return [f"{found.name} {found.version}: {found.summary}", f"license     {found.license}"]
     channels = "" if known.checkpoint else "mono, "
     lines = [
         f"{found.name} {found.version}: {found.summary}",
         f"license     {found.license}",
+        # Of a package's generator, only the package knows.
         f"sound       {channels}{found.sample_rate} Hz, "
-        f"{found.shortest_seconds:g} to {found.longest_seconds:g} s",
-        f"parameters  {found.parameters:,}",
+        f"{found.shortest_seconds:g} to {found.longest_seconds:g} s"
+        if found.sample_rate
+        else "sound       told by the package",
+        *([f"parameters  {found.parameters:,}"] if found.sample_rate else []),
         f"learned     {found.training_data}",
         f"takes       {', '.join(('prompt', *found.accepts)).replace('_', ' ')}",
         f"limits      {found.limits}",
