@@ -186,7 +186,7 @@ FAMILIES: Final = (
         marker="StableAudioPipeline",
         role="generator",
         module=f"{_DIFFUSERS}.stable_audio",
-        repositories=("stabilityai/stable-audio-open-1.0", "stabilityai/stable-audio-open-small"),
+        repositories=("stabilityai/stable-audio-open-1.0",),
     ),
     Family(
         key="stable-audio-3",
