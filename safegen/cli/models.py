@@ -224,8 +224,6 @@ def _card_lines(known: "Known") -> list[str]:
     found = known.card
     if known.kind == "plugin":
         return [f"{found.name} {found.version}: {found.summary}", f"license     {found.license}"]
-    if known.kind == "plugin":
-        return [f"{found.name} {found.version}: {found.summary}", f"license     {found.license}"]
     channels = "" if known.checkpoint else "mono, "
     lines = [
         f"{found.name} {found.version}: {found.summary}",
