@@ -144,12 +144,13 @@ def seams(sounds: Sequence[Audio], joints: Callable[[Audio], Sequence[float]]) -
 
 
 def segment_joints(audio: Audio, *, first_seconds: float = 0.0) -> list[float]:
-    """Where the segments of a stream meet, in seconds."""
+    """Where the segments of a stream meet, in seconds; not where a given beginning ends."""
     from safegen.generation.codec import FRAME_RATE
     from safegen.generation.streams import frames_of, segments
 
-    parts = segments(frames_of(audio.seconds), first=round(first_seconds * FRAME_RATE))
-    return [part.first / FRAME_RATE for part in parts if part.first]
+    first = round(first_seconds * FRAME_RATE)
+    parts = segments(frames_of(audio.seconds), first=first)
+    return [part.first / FRAME_RATE for part in parts if part.first > first]
 
 
 def requests_of(name: str, *, count: int, seconds: float) -> tuple[list[Request], list[Wish]]:

@@ -32,11 +32,13 @@ BLOCK_FRAMES: Final = 24
 """Frames that are decoded together: 0.96 s."""
 FIRST_FRAMES: Final = 96
 """Of the first segment: just enough for the three seconds that a gate listens to."""
+SHORTEST_SECONDS: Final = 0.5
+"""No piece but the last is shorter, or a player would wait for the second one."""
 CONTEXT_FRAMES: Final = 48
 NEXT_FRAMES: Final = 144
 """New frames of the other segments; with their context as long as excerpts of training.
 
-All four are multiples of four, which the cascade's U-Net needs.
+All of them are multiples of four, which the cascade's U-Net needs.
 """
 
 
@@ -121,6 +123,7 @@ class PieceMaker:
         self._samples = round(seconds * SAMPLE_RATE)
         self._sound = LatentStream(codec, samples=self._samples)
         self._given = 0
+        self._ready: list[Waveform] = []
         self._plan = (plan_json, np.array(plan_tokens, dtype=np.int64))
         self._z = torch.zeros(0, codec.config.latent)
         self._codes = torch.zeros((codec.config.codebooks, 0), dtype=torch.int64)
@@ -135,7 +138,9 @@ class PieceMaker:
         while len(self._z) >= BLOCK_FRAMES:
             block, self._z = self._z[:BLOCK_FRAMES], self._z[BLOCK_FRAMES:]
             # Codes go with the sound that is made of them, later blocks' with theirs.
-            yield from self._piece(self._sound.feed(block))
+            self._ready.append(self._sound.feed(block))
+            if sum(map(len, self._ready)) >= SHORTEST_SECONDS * SAMPLE_RATE:
+                yield self._piece()
         self._fed += len(z)
         if self._progress is not None:
             self._progress(self._fed / self._frames)
@@ -148,20 +153,23 @@ class PieceMaker:
 
     def finish(self) -> Pieces:
         """Give what is left."""
-        rest = [self._sound.feed(self._z)] if len(self._z) else []
-        self._z = self._z[:0]
-        yield from self._piece(np.concatenate([*rest, self._sound.finish()]))
+        if len(self._z):
+            self._ready.append(self._sound.feed(self._z))
+            self._z = self._z[:0]
+        self._ready.append(self._sound.finish())
+        if sum(map(len, self._ready)):
+            yield self._piece()
 
-    def _piece(self, waveform: Waveform) -> Pieces:
-        if len(waveform) == 0:
-            return
+    def _piece(self) -> Generation:
+        waveform = np.concatenate(self._ready)
+        self._ready.clear()
         decoded = self._codes.shape[1] - len(self._z)
         codes, self._codes = self._codes[:, :decoded], self._codes[:, decoded:]
         plan_json, plan_tokens = self._plan
         self._plan = ("", np.zeros(0, dtype=np.int64))
         sound = faded(waveform, at=self._given, samples=self._samples, rate=SAMPLE_RATE)
         self._given += len(waveform)
-        yield Generation(
+        return Generation(
             audio=audio_of(sound),
             plan_json=plan_json,
             plan_tokens=plan_tokens,
