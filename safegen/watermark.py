@@ -238,7 +238,7 @@ def _marked(
     delta = _to_rate(delta, sample_rate, waveform.shape[1])
     marked = waveform + _within_headroom(waveform, delta)
     limit = np.maximum(np.abs(waveform), 1.0)
-    return np.clip(marked, -limit, limit).astype(np.float32)
+    return np.asarray(np.clip(marked, -limit, limit), dtype=np.float32)
 
 
 def _difference(
