@@ -95,13 +95,15 @@ class ColumnDecoder:
 
     def __init__(self, model: Any, *, device: torch.device, dtype: torch.dtype) -> None:
         def moved(tensor: Tensor) -> Tensor:
-            return tensor.detach().to(device=device, dtype=dtype)
+            # A copy: one tensor of a mapped file keeps all of it in memory.
+            return tensor.detach().to(device=device, dtype=dtype, copy=True)
 
         def norm(module: Any) -> _Norm:
             return _Norm(weight=moved(module.weight), bias=moved(module.bias), epsilon=module.eps)
 
         def weights(*modules: Any) -> Product:
-            return product(moved(torch.cat([module.weight for module in modules])))
+            parts = [module.weight.detach().to(device=device, dtype=dtype) for module in modules]
+            return product(torch.cat(parts))
 
         def cross(layer: Any) -> _Cross:
             looks = layer.encoder_attn

@@ -110,6 +110,19 @@ def load_settings_of(class_name: str, folder: Path) -> Any:
     return _attempt(load, folder, class_name)
 
 
+def owned(part: Any) -> Any:
+    """Copy the tensors of a part of a model, whose rest is not needed any longer.
+
+    They lie in one mapped file; while one of them is used, all of it stays in memory.
+    """
+    for parameter in part.parameters():
+        parameter.data = parameter.data.clone()
+    for module in part.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            setattr(module, name, buffer.clone())  # the old one is a view of the file
+    return part
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the library's bars, logs and warnings to itself; they return afterwards."""

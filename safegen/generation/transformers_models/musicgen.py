@@ -23,7 +23,7 @@ from safegen.generation.public_families import Described, Device, Precision, set
 from safegen.generation.transformers_models.code_music import CodeMusic, Conditions, settings_of
 from safegen.generation.transformers_models.column_decoder import ColumnDecoder
 from safegen.generation.transformers_models.encodec_sound import EncodecSound
-from safegen.generation.transformers_models.loading import DTYPES, load_model, load_tokenizer
+from safegen.generation.transformers_models.loading import DTYPES, load_model, load_tokenizer, owned
 from safegen.generation.transformers_models.stepping import Told
 
 CLASS: Final = "MusicgenForConditionalGeneration"
@@ -139,7 +139,7 @@ def built(
         )
     drawing = settings_of(model, folder)
     sound = EncodecSound(
-        model.audio_encoder.to(place), channels=int(model.decoder.config.audio_channels)
+        owned(model.audio_encoder).to(place), channels=int(model.decoder.config.audio_channels)
     )
     return CodeMusic(
         card,
@@ -160,9 +160,9 @@ class TextStates:
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, device: torch.device) -> None:
-        self._encoder = model.text_encoder.to(device)
+        self._encoder = owned(model.text_encoder).to(device)
         project = getattr(model, "enc_to_dec_proj", None)
-        self._project = project.to(device) if project is not None else torch.nn.Identity()
+        self._project = owned(project).to(device) if project is not None else torch.nn.Identity()
         self._tokenizer, self._device = tokenizer, device
         self.width = int(model.decoder.config.hidden_size)
         self._most = min(int(tokenizer.model_max_length), MOST_WORDS)

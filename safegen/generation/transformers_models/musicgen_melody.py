@@ -27,6 +27,7 @@ from safegen.generation.transformers_models.loading import (
     load_model,
     load_settings_of,
     load_tokenizer,
+    owned,
     quiet,
 )
 from safegen.generation.transformers_models.musicgen import TextStates, built, described
@@ -87,7 +88,7 @@ class MelodyConditions:
         self, model: Any, *, words: TextStates, extractor: Any, device: torch.device
     ) -> None:
         project = getattr(model, "audio_enc_to_dec_proj", None)
-        self._project = project.to(device) if project is not None else torch.nn.Identity()
+        self._project = owned(project).to(device) if project is not None else torch.nn.Identity()
         self._words, self._extractor, self._device = words, extractor, device
         self._classes = int(model.config.num_chroma)
         self._columns = int(model.config.chroma_length)

@@ -419,3 +419,16 @@ def test_the_real_small_and_stereo_melody_checkpoints_are_described(tmp_path: Pa
     ]
     assert "32000" not in said[0].summary
     assert "50 frames a second" in said[0].summary
+
+
+def test_the_file_of_the_weights_does_not_stay_in_memory(made: dict[str, Made]) -> None:
+    path = made["mono"].folder / "model.safetensors"
+    maps = Path("/proc/self/maps")
+    if not maps.is_file():
+        pytest.skip("only Linux says what is mapped")
+
+    spans = [
+        line.split()[0].split("-") for line in maps.read_text().splitlines() if str(path) in line
+    ]
+
+    assert sum(int(end, 16) - int(start, 16) for start, end in spans) < path.stat().st_size / 2
