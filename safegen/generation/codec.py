@@ -311,47 +311,6 @@ def griffin_lim(magnitudes: Tensor, samples: int) -> Tensor:
     return waveform[:samples]
 
 
-def continue_phase(magnitudes: Tensor, past: Tensor, guess: Tensor) -> Tensor:
-    """Find a waveform with these STFT magnitudes that goes on from what was played.
-
-    The search is that of ``griffin_lim``, with the past put back in every round, and
-    begins where the guess leads; without either it begins at zero phase.
-
-    Args:
-        magnitudes: Shape (N_FFT // 2 + 1, t), >= 0; the first frame is that of the past's
-            first sample.
-        past: Shape (p,), p a multiple of HOP: samples that are kept.
-        guess: Shape (g,), g a multiple of HOP: samples that may change.
-
-    Returns:
-        Shape ((t - 1) * HOP,), the past and what follows.
-    """
-    window = torch.hann_window(N_FFT)
-    length = (magnitudes.shape[1] - 1) * HOP
-    known = torch.cat([past, guess])[:length]
-    phase = torch.ones_like(magnitudes, dtype=torch.complex64)
-    if len(known):
-        waveform = F.pad(known, (0, length - len(known)))
-        rebuilt = _spectrum(waveform, window)
-        # Frames around the end of what is known hear silence.
-        heard = max(0, len(known) // HOP - 1)
-        phase[:, :heard] = (rebuilt / rebuilt.abs().clamp_min(1e-12))[:, :heard]
-    previous = torch.zeros_like(phase)
-    momentum = GRIFFIN_LIM_MOMENTUM / (1 + GRIFFIN_LIM_MOMENTUM)
-    for _ in range(GRIFFIN_LIM_ITERATIONS):
-        waveform = torch.istft(magnitudes * phase, N_FFT, HOP, window=window, length=length)
-        waveform[: len(past)] = past
-        rebuilt = _spectrum(waveform, window)
-        phase = rebuilt - momentum * previous
-        phase = phase / phase.abs().clamp_min(1e-12)
-        previous = rebuilt
-    return torch.istft(magnitudes * phase, N_FFT, HOP, window=window, length=length)
-
-
-def _spectrum(waveform: Tensor, window: Tensor) -> Tensor:
-    return torch.stft(waveform, N_FFT, HOP, window=window, return_complex=True, pad_mode="constant")
-
-
 def _mel_filters() -> npt.NDArray[np.float64]:
     """Build triangular filters on the HTK mel scale from 0 Hz to Nyquist, peak 1.
 

@@ -13,7 +13,7 @@ has not been through the gate: nothing judged it, nobody signed it.
 Source: an estimate per chunk that keeps its past and looks ahead, as in Zhu, Beauregard
 and Wyse, "Real-time signal estimation from modified short-time Fourier transform
 magnitude spectra" (2007), section III; here over chunks of a second with the fast
-Griffin-Lim of ``safegen.generation.codec``.
+Griffin-Lim of ``safegen.generation.phase``.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from torch import Tensor
 from safegen.audio import Audio, Waveform
 from safegen.errors import InputError, IntegrityError
 from safegen.generation.bitstream import BLOCK_FRAMES, Codes, Head, Reader
-from safegen.generation.codec import HOP, SAMPLE_RATE, STACK, Codec, continue_phase
+from safegen.generation.codec import HOP, SAMPLE_RATE, STACK, Codec
 from safegen.generation.loudness import Limiter
+from safegen.generation.phase import continue_phase
 from safegen.generation.stages import one_thread
 
 LOOKAHEAD_HOPS: Final = 8
@@ -49,7 +50,7 @@ class StreamDecoder:
         codec: The codec.
         codec_id: Names its weights.
 
-    Cost: about 0.06 s of one core for a second of sound.
+    Cost: about 0.05 s of one core for a second of sound.
     """
 
     def __init__(self, codec: Codec, *, codec_id: bytes) -> None:
