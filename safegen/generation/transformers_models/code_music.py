@@ -217,12 +217,11 @@ class _Growing:
 
     def piece(self, steps: Steps) -> Generation | None:
         """Give what has become certain, if it is enough for a piece."""
-        columns = steps.columns(0)
-        whole = columns.shape[1] - 1 - int(self._delays.max())
+        whole = steps.known(0) - 1 - int(self._delays.max())
         self.is_ended = whole == self._frames
         if not self.is_ended and whole < self._told + self._every:
             return None
-        codes = frames_in(columns, delays=self._delays, frames=whole)
+        codes = frames_in(steps.columns(0), delays=self._delays, frames=whole)
         audio = self._pieces.audio(codes, is_end=self.is_ended)
         if audio is None:
             return None

@@ -119,6 +119,11 @@ class Steps:
         """Number of columns that are drawn for the longest clip."""
         return self._left[0]
 
+    def known(self, number: int) -> int:
+        """Tell how many columns of a clip there are so far."""
+        place = self._order.index(number)
+        return self._clips[place].given + min(self._done, self._left[place])
+
     def columns(self, number: int) -> Tensor:
         """Give the columns of a clip so far, shape (codebooks, columns)."""
         place = self._order.index(number)
