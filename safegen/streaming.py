@@ -146,6 +146,8 @@ class ReleaseStream(Iterator[Audio]):
         """Take pieces, and tell whenever what was made has been compared and may go on."""
         marks: MarkedPieces | None = None
         compared_until = 0.0
+        # Before so much is made nothing can leave, so nothing need be known of it.
+        least = self._steps.policy.streaming.hold_back_seconds + LEAST_CHUNK_SECONDS
         with closing(self._pieces):
             while True:
                 with timed(self._case, "generate"):
@@ -156,7 +158,7 @@ class ReleaseStream(Iterator[Audio]):
                 with timed(self._case, "mark"):
                     marks = marks or self._steps.mark_pieces(self._case, piece.audio.sample_rate)
                     self._marked.append(marks.feed(piece.audio.waveform))
-                if self._seconds - compared_until < STEP_SECONDS:
+                if self._seconds - compared_until < STEP_SECONDS or self._seconds < least:
                     continue
                 compared_until = self._seconds
                 self._listen()

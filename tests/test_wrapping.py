@@ -84,7 +84,7 @@ def test_the_package_makes_it_a_model_of_the_command_line(
     assert group == plugin_generators.GROUP
     assert "plucks (package plucks-plugin 1.2)" in PAGE
     assert "plucks (package plucks-plugin 1.2)" in listed.stdout
-    assert "sound       told by the package" in shown.stdout
+    assert "license     told when it is loaded" in shown.stdout
     assert made.exit_code == 0, made.output
     assert json.loads(made.stdout)["model"] == "plucks"
     assert systems.load("plucks", device="cpu").facts.package == "plucks-plugin 1.2"

@@ -12,9 +12,11 @@ rank is 0.5 and one in twenty is among the highest twentieth.
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -22,17 +24,20 @@ import numpy as np
 import numpy.typing as npt
 
 from safegen.audio import Audio
-from safegen.errors import InputError
+from safegen.errors import InputError, ReleaseBlockedError
 from safegen.evaluation.generation_bench.adherence import Judged, hear, rates
 from safegen.evaluation.generation_bench.scenes_task import read_sound_prompts
 from safegen.evaluation.generation_bench.wishes import Wish, read_prompts
-from safegen.generation.base import Generation, Request, StreamingGenerator, joined
+from safegen.gate import Gate
+from safegen.generation.base import Generation, Generator, Request, StreamingGenerator, joined
 from safegen.generation.cards import CARDS
 from safegen.generation.compose import compose
 from safegen.generation.procedural import render
 
 GATE_SECONDS: Final = 3.0
 """What the gate hears before it lets the first sound out."""
+WORKS: Final = 6
+"""In the catalog of the installation whose gate is timed."""
 BEGINNING_SECONDS: Final = 3.0
 HEARD_SECONDS: Final = 4.0
 """The meters need so much."""
@@ -103,6 +108,89 @@ def taken(
         all_seconds=clock() - begun,
         late_seconds=max(0.0, float(np.max(np.array(came) - due))),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """One item that was heard as it left the gate, under the policy ``strict``.
+
+    Attributes:
+        decision: Of the gate.
+        first_seconds: Until the first chunk; until the end if none left before.
+        late_seconds: How long a player that starts with the first chunk would stop at most.
+        left_share: Share of the sound that left before the last decision.
+    """
+
+    decision: str
+    first_seconds: float
+    late_seconds: float
+    left_share: float
+
+
+def released(
+    gate: Gate,
+    generator: Generator,
+    request: Request,
+    *,
+    out: Path,
+    clock: Callable[[], float] = time.process_time,
+) -> Released:
+    """Stream one item through a gate and note when its chunks left.
+
+    Args:
+        gate: Open.
+        generator: That makes the sound.
+        request: What is wanted.
+        out: Output folder.
+        clock: Seconds; those of the processor, of all threads, by default.
+    """
+    begun = clock()
+    came: list[float] = []
+    lengths: list[float] = []
+    with gate.stream(generator, request, out=out) as stream:
+        try:
+            for chunk in stream:
+                came.append(clock() - begun)
+                lengths.append(chunk.seconds)
+        except ReleaseBlockedError:
+            came.append(clock() - begun)
+            lengths.append(0.0)
+    found, ends = stream.release, np.cumsum(lengths)
+    left = found.stream.emitted_seconds if found.stream else 0.0
+    due = came[0] + np.concatenate([[0.0], ends[:-1]])
+    return Released(
+        decision=found.judgement.decision.action.value,
+        first_seconds=came[0],
+        late_seconds=max(0.0, float(np.max(np.array(came) - due))),
+        left_share=left / request.seconds,
+    )
+
+
+def through_gate(name: str, *, count: int, seconds: float, home: Path) -> dict[str, Any]:
+    """Measure what leaves the gate of a fresh installation: loading left out, one core.
+
+    Args:
+        name: Of a card.
+        count: Items.
+        seconds: Length of each.
+        home: A folder for the installation, made.
+    """
+    from safegen.evaluation.gate import open_installation
+    from safegen.generation.stages import one_thread
+    from safegen.generation.systems import load
+
+    generator = load(name)
+    requests, _ = requests_of(name, count=count, seconds=seconds)
+    with one_thread(), open_installation(home / "home", works=WORKS) as gate:
+        released(gate, generator, requests[0], out=home / "out")  # The first one warms up.
+        found = [released(gate, generator, each, out=home / "out") for each in requests]
+    return {
+        "gate_first_chunk_seconds": _mean([x.first_seconds for x in found]),
+        "gate_first_chunk_seconds_worst": round(max(x.first_seconds for x in found), 3),
+        "gate_late_seconds": round(max(x.late_seconds for x in found), 3),
+        "gate_left_while_made": _mean([x.left_share for x in found]),
+        "gate_released": sum(x.decision in ("release", "label") for x in found),
+    }
 
 
 def changes(audio: Audio) -> Floats:
@@ -243,8 +331,9 @@ def measured(name: str, *, count: int, seconds: float) -> dict[str, Any]:
 def command(models: tuple[str, ...], count: int, seconds: float) -> None:
     """Measure streams of the shipped rows beside the same items made whole.
 
-    One line of JSON for each row: seconds of one core until the first piece and until 3 s
-    of sound are out, real-time factors, how late a piece came at worst, adherence and seams.
+    One line of JSON for each row: seconds of one core until the first piece, until 3 s of
+    sound are out, and until the first chunk left the gate under the policy strict;
+    real-time factors, how late a piece or chunk came at worst, adherence and seams.
 
     \b
     Exit status:
@@ -256,7 +345,9 @@ def command(models: tuple[str, ...], count: int, seconds: float) -> None:
       safegen eval streaming --model music-flow --count 4
     """
     for name in models or _ROWS:
-        click.echo(json.dumps(measured(name, count=count, seconds=seconds)))
+        with tempfile.TemporaryDirectory(prefix="safegen-streaming-") as folder:
+            gated = through_gate(name, count=count, seconds=seconds, home=Path(folder))
+        click.echo(json.dumps({**measured(name, count=count, seconds=seconds), **gated}))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Final
 
 import numpy as np
@@ -31,10 +32,12 @@ from safegen.generation.stages import faded
 BLOCK_FRAMES: Final = 24
 """Frames that are decoded together: 0.96 s."""
 FIRST_FRAMES: Final = 96
-"""Of the first segment: just enough for the three seconds that a gate listens to."""
+"""Of the first segment: they give the seconds that a gate holds back, and a first chunk."""
 SHORTEST_SECONDS: Final = 0.5
 """No piece but the last is shorter, or a player would wait for the second one."""
 CONTEXT_FRAMES: Final = 48
+SECOND_FRAMES: Final = 72
+"""New frames of the second segment, which must come before the first chunk is played."""
 NEXT_FRAMES: Final = 144
 """New frames of the other segments; with their context as long as excerpts of training.
 
@@ -90,11 +93,13 @@ def segments(frames: int, *, first: int = 0) -> Iterator[Segment]:
         frames: Of the whole.
         first: Those before it are known from the beginning.
     """
-    wanted = max(BLOCK_FRAMES, FIRST_FRAMES - first)
-    while first < frames:
+    lengths = chain((max(BLOCK_FRAMES, FIRST_FRAMES - first), SECOND_FRAMES), repeat(NEXT_FRAMES))
+    for wanted in lengths:
+        if first >= frames:
+            return
         end = min(first + wanted, frames)
         yield Segment(start=max(0, first - CONTEXT_FRAMES), first=first, end=end)
-        first, wanted = end, NEXT_FRAMES
+        first = end
 
 
 class PieceMaker:

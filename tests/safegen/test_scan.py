@@ -9,8 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from registry.session import Database
-from safegen import gate as gates
-from safegen import listening
+from safegen import listening, steps
 from safegen.audio import Audio, save
 from safegen.cli import main
 from safegen.config import Config
@@ -75,7 +74,7 @@ def test_the_gate_finds_a_retuned_copy_by_a_deep_scan_and_records_how_it_looked(
         limits[name] = limit_seconds
         return check()
 
-    monkeypatch.setattr(gates, "run_check", timed)
+    monkeypatch.setattr(steps, "run_check", timed)
     gate = Gate.open(home, scan=Scan.DEEP)
     found = gate.submit(sped_up(), FACTS, out=tmp_path / "out")
 

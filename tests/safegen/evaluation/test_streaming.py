@@ -71,8 +71,8 @@ def test_a_click_at_the_joint_is_a_seam_and_none_is_not() -> None:
 def test_a_short_clip_has_no_joints() -> None:
     assert segment_joints(noise(3.0, 0)) == []
     assert seams([noise(3.0, 0)], segment_joints) is None
-    assert segment_joints(noise(10.0, 0)) == [3.84, 9.6]
-    assert segment_joints(noise(10.0, 0), first_seconds=3.0) == [3.96, 9.72]
+    assert segment_joints(noise(10.0, 0)) == [3.84, 6.72]
+    assert segment_joints(noise(10.0, 0), first_seconds=3.0) == [3.96, 6.84]
 
 
 def test_changes_are_those_of_the_log_mel() -> None:

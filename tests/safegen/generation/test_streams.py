@@ -29,7 +29,7 @@ from safegen.generation.stages import FADE_SECONDS, faded, stepwise
 from safegen.generation.streams import (
     CONTEXT_FRAMES,
     FIRST_FRAMES,
-    NEXT_FRAMES,
+    SECOND_FRAMES,
     SHORTEST_SECONDS,
     Segment,
     segments,
@@ -236,7 +236,7 @@ def test_segments_cover_every_frame_once_and_know_what_came_before() -> None:
 
     assert parts[0] == Segment(start=0, first=0, end=FIRST_FRAMES)
     assert parts[1].known == CONTEXT_FRAMES
-    assert parts[1].new == NEXT_FRAMES
+    assert [part.new for part in parts[1:3]] == [SECOND_FRAMES, 300 - FIRST_FRAMES - SECOND_FRAMES]
     assert [f for part in parts for f in range(part.first, part.end)] == list(range(300))
     assert parts[1].given(torch.zeros(96, 8)).keep.sum() == CONTEXT_FRAMES
 
