@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 2
+# Files of tests run side by side, each on one thread.
+WORKERS ?= 2
 
 .PHONY: setup demo test lint bench clean
 
@@ -23,7 +25,7 @@ demo: setup
 	$(BIN)/safegen demo --out demo-out
 
 test: setup
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
@@ -34,6 +36,8 @@ lint: setup
 bench: setup
 	$(BIN)/safegen eval gate
 	$(BIN)/safegen eval generation --count 20
+	$(BIN)/safegen eval streaming
+	$(BIN)/safegen eval public-models
 
 clean:
 	rm -rf demo-out .pytest_cache .mypy_cache .ruff_cache build dist
