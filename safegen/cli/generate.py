@@ -31,7 +31,14 @@ MAX_SEED = 2**63
 
 @click.command()
 @click.argument("prompt", required=False, default="")
-@click.option("--model", "model_name", default="music-flow", show_default=True, metavar="NAME")
+@click.option(
+    "--model",
+    "model_name",
+    default="music-flow",
+    show_default=True,
+    metavar="NAME|FOLDER",
+    help="One that `safegen models list` names, or the folder of a public checkpoint.",
+)
 @click.option(
     "--seconds",
     type=float,
