@@ -12,9 +12,9 @@ marked, compared and in the log before:
    only then let the rest out
 
 What leaves stays behind what was compared by the policy's ``streaming.hold_back_seconds``.
-A sound too short to be compared with the catalog may leave only as far as it is too short
-to be a quotation; a check that has no other answer yet holds everything back. So nothing
-leaves after a refusal, and of a quotation less than the policy calls one.
+A sound too short to be compared with works and training items may leave only as far as it
+is too short to be a quotation; any other check without an answer holds everything back. So
+nothing leaves after a refusal, and of a quotation less than the policy calls one.
 
 A stream that is left alone, or whose process dies, stays in the log as broken off.
 """
@@ -29,6 +29,7 @@ from typing import Final
 
 import numpy as np
 
+from detectors.agreement import LEAST_OVERLAP_SECONDS
 from detectors.base import Waveform
 from safegen import policy
 from safegen.audio import Audio, FileFormat
@@ -40,6 +41,9 @@ from safegen.publishing import Stage
 from safegen.recording import Release
 from safegen.steps import Case, MarkedPieces, Steps, heard, timed
 
+COMPARED_SECONDS: Final = max(LEAST_SECONDS, LEAST_OVERLAP_SECONDS)
+"""Less than this cannot be compared with works and training items, or not in every way."""
+_COMPARE: Final = frozenset({"catalog_match", "memorization"})
 STEP_SECONDS: Final = 0.5
 """How much is made between two comparisons."""
 LEAST_CHUNK_SECONDS: Final = 0.25
@@ -214,8 +218,8 @@ class ReleaseStream(Iterator[Audio]):
         rules = self._steps.policy
         behind = self._seconds - rules.streaming.hold_back_seconds
         checks = list(self._case.checks.values())
-        if self._seconds < LEAST_SECONDS:
-            checks = [check for check in checks if check.name != "catalog_match"]
+        if self._seconds < COMPARED_SECONDS:
+            checks = [x for x in checks if x.name not in _COMPARE or x.outcome is Outcome.FAIL]
             behind = min(behind, rules.catalog_match.min_match_seconds)
         if policy.decide_early(rules, checks).is_release:
             rate = self._made[0].audio.sample_rate

@@ -38,7 +38,7 @@ GATE_SECONDS: Final = 3.0
 """What the gate hears before it lets the first sound out."""
 WORKS: Final = 6
 """In the catalog of the installation whose gate is timed."""
-BEGINNING_SECONDS: Final = 3.0
+BEGINNING_SECONDS: Final = 5.0
 HEARD_SECONDS: Final = 4.0
 """The meters need so much."""
 _AROUND: Final = 2
