@@ -11,6 +11,7 @@ The one door to the hub for models. A token, where a repository asks for one, is
 
 import hashlib
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,11 +56,13 @@ class Repository:
         name: "owner/name".
         commit: 40 hex digits.
         files: By name.
+        options: That the commands in messages carry, " --accept-license" or "".
     """
 
     name: str
     commit: str
     files: Mapping[str, RemoteFile]
+    options: str = ""
 
     @property
     def origin(self) -> str:
@@ -67,13 +70,14 @@ class Repository:
         return f"{self.name}@{self.commit}"
 
 
-def listing(name: str, *, revision: str, folder: Path) -> Repository:
+def listing(name: str, *, revision: str, folder: Path, options: str = "") -> Repository:
     """List a repository.
 
     Args:
         name: "owner/name".
         revision: Branch, tag or commit; "" for the main branch.
         folder: Where its files may be put by hand, named if the hub cannot be reached.
+        options: That the commands in messages carry.
 
     Raises:
         InputError: If there is no such repository or revision, or it asks for a consent.
@@ -87,7 +91,7 @@ def listing(name: str, *, revision: str, folder: Path) -> Repository:
         )
     # Of all that a network can do, none is worth a traceback.
     except Exception as error:
-        raise _explained(error, name, revision, folder) from error
+        raise _explained(error, name, revision, folder, options) from error
     files = {}
     for each in told.siblings or ():
         sha256 = each.lfs.sha256 if each.lfs is not None else ""
@@ -100,7 +104,7 @@ def listing(name: str, *, revision: str, folder: Path) -> Repository:
             )
     if not _COMMIT.fullmatch(told.sha or ""):
         raise SafegenError(f"{name}: the hub names no commit", remedy="Try again later.")
-    return Repository(name=name, commit=str(told.sha), files=files)
+    return Repository(name=name, commit=str(told.sha), files=files, options=options)
 
 
 def fetch(
@@ -135,7 +139,9 @@ def fetch(
         except SafegenError:
             raise
         except Exception as error:
-            raise _explained(error, repository.name, repository.commit, folder) from error
+            raise _explained(
+                error, repository.name, repository.commit, folder, repository.options
+            ) from error
         _compare(file, part)
         part.rename(path)
 
@@ -172,8 +178,8 @@ def _download(repository: Repository, file: RemoteFile, part: Path, report: Prog
     if done < file.size_bytes:
         raise SafegenError(
             f"{file.name}: {done} bytes came, {file.size_bytes} expected",
-            remedy=f"Run `safegen models pull {repository.name}` again; it continues where it "
-            "stopped.",
+            remedy=f"Run `safegen models pull {repository.name}{repository.options}` again; it "
+            "continues where it stopped.",
         )
 
 
@@ -198,7 +204,9 @@ def _compare(file: RemoteFile, part: Path) -> None:
         )
 
 
-def _explained(error: Exception, name: str, revision: str, folder: Path) -> SafegenError:
+def _explained(
+    error: Exception, name: str, revision: str, folder: Path, options: str
+) -> SafegenError:
     """Say in our words what the hub's library ran into; no token or signed address in it."""
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -211,7 +219,7 @@ def _explained(error: Exception, name: str, revision: str, folder: Path) -> Safe
         return InputError(
             f"{name} is given only to those who accepted its terms on the hub",
             remedy=f"Accept them at {page}, then set HF_TOKEN to a token of your account and run "
-            f"`safegen models pull {name}` again.",
+            f"`safegen models pull {name}{options}` again.",
         )
     if isinstance(error, RevisionNotFoundError):
         return InputError(
@@ -226,7 +234,7 @@ def _explained(error: Exception, name: str, revision: str, folder: Path) -> Safe
     said = re.sub(r"\?\S+", "", lines[0])[:_SHOWN_CHARACTERS] if lines else ""
     return SafegenError(
         f"{name} cannot be fetched: {said or type(error).__name__}",
-        remedy=f"Run `safegen models pull {name}` again when there is a network; it continues "
-        f"where it stopped. Without one, put a copy of its files into {folder} and run "
-        f"`safegen models add {name} {folder}`.",
+        remedy=f"Run `safegen models pull {name}{options}` again when there is a network; it "
+        f"continues where it stopped. Without one, put a copy of its files into {folder} and run "
+        f"`safegen models add {name} {shlex.quote(str(folder))}{options}`.",
     )

@@ -339,7 +339,7 @@ def _public(model_name: str, *, is_accepted: bool) -> "Known | None":
         return None
     if found.checkpoint.family.role != "codec":
         raise InputError(
-            f"{model_name}, a {found.checkpoint.family.title}, is no codec",
+            f"{model_name}, {found.checkpoint.family.called}, is no codec",
             remedy="Name an EnCodec, a DAC or a Mimi.",
         )
     return found

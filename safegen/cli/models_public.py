@@ -1,5 +1,6 @@
 """``safegen models pull`` and ``add``: public checkpoints, from the hub or from files."""
 
+import shlex
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -63,9 +64,11 @@ def pull(
         _pull_audioseal(name, overwrite=overwrite, quiet=quiet, format_=format_)
         return
     models = config().models
+    options = f" --revision {shlex.quote(revision)}" if revision else ""
+    options += " --overwrite" if overwrite else ""
     arrival = public_pull.look(name, revision=revision, models=models, overwrite=overwrite)
     public_arrivals.check_consent(
-        arrival, is_accepted=is_accepted, command=f"safegen models pull {name}"
+        arrival, is_accepted=is_accepted, command=f"safegen models pull {name}{options}"
     )
     _tell(arrival)
     with click.progressbar(
@@ -156,7 +159,13 @@ def add(
         _add_audioseal(name, paths, told, overwrite=overwrite, format_=format_)
         return
     models = config().models
-    command = f"safegen models add {name} {' '.join(map(str, paths))}"
+    given = [x for word in hashes for x in ("--sha256", word)]
+    given += ["--convert"] if convert else []
+    given += ["--text-encoder", str(text_encoder)] if text_encoder else []
+    given += ["--license", license_] if license_ else []
+    given += ["--overwrite"] if overwrite else []
+    given += ["--accept-license"] if is_accepted else []
+    command = shlex.join(["safegen", "models", "add", name, *map(str, paths), *given])
     if text_encoder is not None:
         if len(paths) != _AUDIOCRAFT or any(path.is_dir() for path in paths) or convert:
             raise InputError(
@@ -170,7 +179,7 @@ def add(
             ),
             license_=license_,
             is_accepted=is_accepted,
-            command=f"{command} --text-encoder {text_encoder}",
+            command=command,
             models=models,
             day=_today(),
             overwrite=overwrite,
@@ -183,7 +192,9 @@ def add(
             remedy="Name one folder with config.json or model_index.json; with AudioGen's two "
             "files add --text-encoder FOLDER.",
         )
-    arrival = public_add.at(name, paths[0], license_=license_, is_converted=convert)
+    arrival = public_add.at(
+        name, paths[0], license_=license_, is_converted=convert, command=command
+    )
     public_arrivals.check_consent(arrival, is_accepted=is_accepted, command=command)
     _tell(arrival)
     with click.progressbar(

@@ -125,11 +125,12 @@ def _unknown(name: str, models: Path | None) -> InputError:
     shown = name[:200]
     family = next((x for x in FAMILIES if name in x.repositories), None)
     if family is not None or public_card.is_repository(name):
-        kind = f", a {family.title}," if family else ""
+        kind = f", {family.called}," if family else ""
+        consent = public_licenses.consent_to(name)
         return InputError(
             f"{shown}{kind} is not installed",
-            remedy=f"Run `safegen models pull {shown}`, or with a copy of its files "
-            f"`safegen models add {shown} FOLDER`.",
+            remedy=f"Run `safegen models pull {shown}{consent}`, or with a copy of its files "
+            f"`safegen models add {shown} FOLDER{consent}`.",
         )
     names = [x.name for x in CARDS]
     if models is not None:

@@ -35,7 +35,7 @@ class Audiocraft:
     hashes: Mapping[str, str]
 
 
-def at(name: str, folder: Path, *, license_: str, is_converted: bool) -> Arrival:
+def at(name: str, folder: Path, *, license_: str, is_converted: bool, command: str = "") -> Arrival:
     """See what a local folder holds.
 
     Args:
@@ -43,6 +43,7 @@ def at(name: str, folder: Path, *, license_: str, is_converted: bool) -> Arrival
         folder: Of a checkpoint, also of a snapshot in the hub's own cache.
         license_: As the operator tells, where nobody else does.
         is_converted: Whether pickles may be read.
+        command: As it was typed, named in a refusal.
 
     Raises:
         InputError: If it is no whole checkpoint of a known family, or holds pickles only and
@@ -59,7 +60,7 @@ def at(name: str, folder: Path, *, license_: str, is_converted: bool) -> Arrival
     if is_converted:
         weights, files = pickles, [folder / x for x in pickles]
     else:
-        layout = check_folder(folder, family)
+        layout = check_folder(folder, family, command=command)
         weights = layout.weights
         files = [folder / x for x in (*layout.weights, *layout.settings, *layout.about)]
     named = public_store.repository_of(folder)[0]
@@ -182,8 +183,9 @@ def _by_path(hashes: Mapping[str, str], arrival: Arrival) -> dict[str, str]:
         paths = [x for x in arrival.weights if name in (x, PurePosixPath(x).name)]
         if len(paths) != 1:
             raise InputError(
-                f"--sha256 names {name}, which is {len(paths)} of the files of {arrival.folder}",
-                remedy=f"They are: {', '.join(arrival.weights)}.",
+                f"--sha256 names {name}, {arrival.folder} has "
+                f"{f'{len(paths)} such files' if paths else 'no such file of weights'}",
+                remedy=f"Name one of these by its path: {', '.join(paths or arrival.weights)}.",
             )
         found[paths[0]] = sha256.lower()
     return found

@@ -20,6 +20,7 @@ from safegen.generation import own
 from safegen.generation.cards import ModelCard, WeightFile
 from safegen.generation.public_families import FAMILIES, Family, module_of
 from safegen.generation.public_layout import check_safetensors
+from safegen.generation.public_licenses import consent_to
 from safegen.generation.strict import checked, refuse
 
 CARD_NAME: Final = "public.json"
@@ -199,7 +200,10 @@ def plain(name: str) -> str:
 
 def again(name: str) -> str:
     """Say how a damaged checkpoint is repaired."""
-    return f"Fetch it again: `safegen models pull {name} --overwrite`, or `models add` it again."
+    return (
+        f"Fetch it again: `safegen models pull {name} --overwrite{consent_to(name)}`, or "
+        "`models add` it again."
+    )
 
 
 def text_of(public: PublicCard) -> str:

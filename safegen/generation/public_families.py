@@ -48,6 +48,11 @@ class Family:
     module: str
     repositories: tuple[str, ...]
 
+    @property
+    def called(self) -> str:
+        """The title with its article."""
+        return f"{'an' if self.title[0] in 'AEIO' else 'a'} {self.title}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -90,12 +91,13 @@ class Header:
     size_bytes: int
 
 
-def check_folder(folder: Path, family: Family) -> Layout:
+def check_folder(folder: Path, family: Family, *, command: str = "") -> Layout:
     """Find the files of a checkpoint, and see that all are there and whole.
 
     Args:
         folder: Of a checkpoint of this family.
         family: As ``public_families.recognize`` told.
+        command: That shall install it, as it was typed; "" if none was.
 
     Raises:
         InputError: If a file is missing or cut off, leads out of the folder, or the weights
@@ -121,11 +123,13 @@ def check_folder(folder: Path, family: Family) -> Layout:
             remedy="Fetch all its files: `safegen models pull OWNER/NAME`, or copy the rest.",
         )
     if pickled:
-        hashes = " ".join(f"--sha256 {name}=HEX" for name in pickled)
+        command = command or f"safegen models add NAME {shlex.quote(str(folder))}"
+        untold = [name for name in pickled if f"{PurePosixPath(name).name}=" not in command]
+        options = " ".join(["--convert", *(f"--sha256 {name}=HEX" for name in untold)])
         raise InputError(
             f"{folder}: {', '.join(pickled)} is a pickle, which can run code when it is read",
             remedy="Convert it, reading tensors alone, with the hash that its authors tell: "
-            f"`safegen models add NAME {folder} --convert {hashes}`.",
+            f"`{command} {options}`.",
         )
     for name in weights:
         check_safetensors(folder / name)

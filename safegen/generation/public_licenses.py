@@ -19,6 +19,8 @@ from typing import Final
 from safegen.errors import InputError
 
 UNKNOWN: Final = "unknown"
+ACCEPT: Final = " --accept-license"
+"""How commands say yes."""
 FREE: Final = frozenset(
     {
         *("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "Unlicense"),
@@ -115,6 +117,11 @@ def asks_for_consent(license_: str) -> bool:
     return license_ not in FREE and license_ != UNKNOWN
 
 
+def consent_to(repository: str) -> str:
+    """Write the option that installing a repository is known to need, "" if none."""
+    return ACCEPT if asks_for_consent(known_license(repository)) else ""
+
+
 def page_of(license_: str, *, repository: str) -> str:
     """Say where the text of a license is read."""
     if license_ in _PAGES:
@@ -129,7 +136,7 @@ def refuse(name: str, license_: str, *, repository: str, command: str) -> InputE
     return InputError(
         f"{name} is under {license_}, which was not accepted",
         remedy=f"Read {page_of(license_, repository=repository)}; if you accept it, run "
-        f"`{command} --accept-license`. The day goes into the records of what it makes.",
+        f"`{command}{ACCEPT}`. The day goes into the records of what it makes.",
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,7 @@ from safegen.generation.public_layout import (
     settings_of,
     weights_at,
 )
-from safegen.generation.public_licenses import license_of
+from safegen.generation.public_licenses import ACCEPT, asks_for_consent, consent_to, license_of
 from safegen.generation.public_store import Progress
 
 _TOPS: Final = ("model_index.json", "config.json", "model_config.json")
@@ -56,7 +57,7 @@ def look(name: str, *, revision: str, models: Path, overwrite: bool) -> Arrival:
         )
     public_store.check_free(models, name, overwrite=overwrite)
     below = models / DOWNLOADS / name.replace("/", "--")
-    found = hub.listing(name, revision=revision, folder=below)
+    found = hub.listing(name, revision=revision, folder=below, options=consent_to(name))
     if not any(top in found.files for top in _TOPS):
         raise _not_known(name)
     try:
@@ -93,11 +94,13 @@ def _looked(name: str, found: hub.Repository, folder: Path) -> Arrival:
             remedy="Choose another --revision, or another repository of the same model.",
         )
     needed = {*small, *tops, *weights}
+    license_found = license_of(folder, repository=name, told="")
+    options = ACCEPT if asks_for_consent(license_found.name) else ""
     return Arrival(
         name=name,
         family=family,
-        license=license_of(folder, repository=name, told=""),
-        repository=found,
+        license=license_found,
+        repository=replace(found, options=options),
         folder=folder,
         weights=tuple(sorted(set(weights))),
         pickles=tuple(sorted(set(pickles))),

@@ -1,6 +1,7 @@
 """``safegen models``: public checkpoints in and out, and what they made afterwards."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from safetensors.torch import save_file
+from torch import save as save_pickle
 
 from registry import releases, schema
 from safegen.audio import sha256_file
@@ -154,6 +156,37 @@ def test_without_consent_nothing_is_written_and_the_command_is_named(
     assert "CC-BY-NC-4.0, which was not accepted" in refused.stderr
     assert f"`safegen models {' '.join(words)} --accept-license`" in refused.stderr
     assert not (home / "models").exists()
+
+
+@pytest.mark.usefixtures("noise_family")
+def test_the_command_that_a_refusal_names_works_as_it_stands(home: Path, tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path / "my noise", license_="")
+    (folder / "model.safetensors").unlink()
+    save_pickle(tensors(), folder / "pytorch_model.bin")
+    words = ("models", "add", "my-noise", folder, "--license", "CC-BY-NC-4.0")
+    pickled = run(*words)
+    convert = shlex.split(pickled.stderr.split("`")[1])
+    hashed = [w.replace("HEX", sha256_file(folder / "pytorch_model.bin")) for w in convert]
+    refused = run(*hashed[1:])
+    accept = shlex.split(refused.stderr.split("`")[1])
+    assert not (home / "models").exists()
+    made = run(*accept[1:], "--format", "jsonl")
+
+    assert convert == [
+        *("safegen", *map(str, words), "--convert", "--sha256", "pytorch_model.bin=HEX")
+    ]
+    assert "CC-BY-NC-4.0, which was not accepted" in refused.stderr
+    assert rows(made)[0]["license"] == "CC-BY-NC-4.0"
+
+
+@pytest.mark.usefixtures("noise_family")
+def test_a_hash_of_no_file_of_the_folder_is_refused(home: Path, source: Path) -> None:
+    words = ("--accept-license", "--sha256", f"modle.safetensors={'0' * 64}")
+    refused = run("models", "add", NAME, source, *words)
+
+    assert refused.exit_code == 2
+    assert f"names modle.safetensors, {source} has no such file of weights" in refused.stderr
+    assert public(home) == []
 
 
 @pytest.mark.usefixtures("noise_family")

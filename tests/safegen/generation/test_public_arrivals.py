@@ -141,6 +141,22 @@ def test_without_a_network_the_command_and_the_folder_are_named(
     assert not models.exists()
 
 
+def test_the_command_that_goes_on_says_yes_where_the_license_asks_for_it(
+    models: Path, tmp_path: Path, hub: FakeHub
+) -> None:
+    name = "facebook/musicgen-small"
+    hub.repositories[NAME] = save_checkpoint(tmp_path / "asking", license_="cc-by-nc-4.0")
+    arrival = look(models)
+    hub.is_reachable = False
+    with pytest.raises(SafegenError) as begun:
+        public_pull.pull(arrival, models=models, day=DAY, overwrite=False)
+    with pytest.raises(SafegenError) as known_of:
+        public_pull.look(name, revision="", models=models, overwrite=False)
+
+    assert f"`safegen models pull {NAME} --accept-license`" in begun.value.remedy
+    assert f"`safegen models pull {name} --accept-license`" in known_of.value.remedy
+
+
 def test_a_gated_repository_names_its_page_and_no_token(
     models: Path, source: Path, hub: FakeHub
 ) -> None:

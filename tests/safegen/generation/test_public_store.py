@@ -351,12 +351,22 @@ def test_a_description_that_was_tampered_with_is_refused(
 # Names and folders ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["facebook/musicgen-small", "who/knows"])
-def test_a_name_on_the_hub_that_is_not_installed_names_the_command(models: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("facebook/musicgen-small", " --accept-license"),
+        ("suno/bark", ""),
+        ("who/knows", ""),
+    ],
+)
+def test_a_name_on_the_hub_that_is_not_installed_names_the_command(
+    models: Path, name: str, options: str
+) -> None:
     with pytest.raises(InputError, match="is not installed") as caught:
         systems.load(name, models=models)
 
-    assert f"`safegen models pull {name}`" in caught.value.remedy
+    assert f"`safegen models pull {name}{options}`" in caught.value.remedy
+    assert f"`safegen models add {name} FOLDER{options}`" in caught.value.remedy
 
 
 @pytest.mark.usefixtures("noise_family")
