@@ -268,6 +268,23 @@ def complete_output(session: Session, new: NewOutput) -> None:
     _add_findings(session, new)
 
 
+def note_heard(session: Session, output_id: str, *, seconds: float, fingerprint: bytes) -> None:
+    """Note how much of a stream that never ended had left, and what it was.
+
+    Raises:
+        NotFoundError: If there is no such output.
+        ConflictError: If it is no open stream.
+    """
+    output = session.get(Output, output_id)
+    if output is None:
+        raise NotFoundError(_no_output(output_id))
+    if output.state != "prepared" or output.sha256:
+        msg = f"output {output_id} is {output.state} and no open stream"
+        raise ConflictError(msg)
+    output.seconds, output.fingerprint = seconds, fingerprint
+    session.flush()
+
+
 def _add_findings(session: Session, new: NewOutput) -> None:
     for check in new.checks:
         session.add(

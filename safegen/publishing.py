@@ -24,10 +24,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from registry import releases
 from registry.releases import NewModel, NewOutput, OutputRow
 from registry.session import Database
+from safegen.audio import Audio
 from safegen.errors import SafegenError
+from safegen.kept import kept_of, plain_of
+from safegen.matching import prints_of
 from safegen.provenance import receipts
 from safegen.provenance.log import Log
 from safegen.provenance.record import canonical
@@ -36,6 +41,7 @@ STAGING_NAME: Final = ".safegen-staging"
 _STAGING_LOCK: Final = ".lock"
 _ITEM_LOCK: Final = "lock"
 _STAGED_NAME: Final = "final"
+_LEFT_STEM: Final = "left-"
 RELEASED_MODE: Final = 0o644
 MIN_FREE_BYTES: Final = 64 * 1024 * 1024
 
@@ -194,8 +200,8 @@ class Publisher:
             with contextlib.ExitStack() as stack:
                 if folder.is_dir() and not stack.enter_context(_if_free(folder / _ITEM_LOCK)):
                     continue  # its process lives
-                if not row.sha256:  # what left of it left before its process died
-                    self._close(record_id, "blocked", sha256="", entry="broken-off")
+                if not row.sha256:
+                    self._break_off(row, folder)
                     broken_off.append(record_id)
                 elif self._finish_or_void(row, folder / _STAGED_NAME):
                     finished.append(record_id)
@@ -224,6 +230,17 @@ class Publisher:
             return self._close(row.output_id, "released", sha256=row.sha256)
         self._close(row.output_id, "void", sha256=row.sha256)
         return False
+
+    def _break_off(self, row: OutputRow, folder: Path) -> None:
+        """Close a stream whose process died, with the fingerprint of what had left."""
+        left = heard_until_now(folder)
+        with self._database.begin() as session:
+            if left is not None and releases.get_output(session, row.output_id).state == "prepared":
+                prints = plain_of(kept_of(prints_of(left)))
+                releases.note_heard(
+                    session, row.output_id, seconds=left.seconds, fingerprint=prints
+                )
+        self._close(row.output_id, "blocked", sha256="", entry="broken-off")
 
     def _write_receipt(self, path: Path, position: int) -> None:
         """Put the proof beside the file; the log can write it again at any time."""
@@ -283,6 +300,24 @@ class Publisher:
             self._log.append(session, [written])
             releases.set_state(session, record_id, state)
         return True
+
+
+def note_heard(stage: Stage, audio: Audio) -> None:
+    """Keep what leaves as a stream in its staging folder, for recovery."""
+    name = f"{_LEFT_STEM}{audio.waveform.shape[0]}x{audio.sample_rate}.f32"
+    with (stage.folder / name).open("ab") as file:
+        file.write(np.ascontiguousarray(audio.waveform.T, dtype="<f4").tobytes())
+
+
+def heard_until_now(folder: Path) -> Audio | None:
+    """Read what ``note_heard`` kept; None if nothing had left, or the folder is gone."""
+    for path in folder.glob(f"{_LEFT_STEM}*x*.f32"):
+        channels, _, rate = path.stem.removeprefix(_LEFT_STEM).partition("x")
+        samples = np.frombuffer(path.read_bytes(), dtype="<f4")
+        whole = samples[: len(samples) // int(channels) * int(channels)]
+        waveform = np.ascontiguousarray(whole.reshape(-1, int(channels)).T, dtype=np.float32)
+        return Audio(waveform=waveform, sample_rate=int(rate)) if waveform.size else None
+    return None
 
 
 def _staging_root(out: Path) -> Path:

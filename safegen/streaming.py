@@ -37,7 +37,7 @@ from safegen.errors import InputError, ReleaseBlockedError
 from safegen.generation.base import Generation, Pieces, joined
 from safegen.matching import LEAST_SECONDS
 from safegen.policy import CheckResult, Outcome
-from safegen.publishing import Stage
+from safegen.publishing import Stage, note_heard
 from safegen.recording import Release
 from safegen.steps import Case, MarkedPieces, Steps, heard, timed
 
@@ -133,7 +133,7 @@ class ReleaseStream(Iterator[Audio]):
             try:
                 # 2 to 5 While it is made.
                 for _ in self._compared():
-                    yield from self._ready()
+                    yield from self._ready(stage)
                 # 6 The whole.
                 self._release = self._judged(stage)
             except BaseException:  # of a listener who leaves, too: what left must be in the log
@@ -142,7 +142,7 @@ class ReleaseStream(Iterator[Audio]):
                 raise
         if not self._release.is_released:
             raise refusal(self._release)
-        yield from self._until(sum(x.shape[1] for x in self._marked))
+        yield from self._until(sum(x.shape[1] for x in self._marked), stage=None)
 
     # 2, 3 ---------------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ class ReleaseStream(Iterator[Audio]):
 
     # 4, 5 ---------------------------------------------------------------------------
 
-    def _ready(self) -> Iterator[Audio]:
+    def _ready(self, stage: Stage) -> Iterator[Audio]:
         """Let out what may leave by what is known now."""
         rules = self._steps.policy
         behind = self._seconds - rules.streaming.hold_back_seconds
@@ -225,19 +225,25 @@ class ReleaseStream(Iterator[Audio]):
             rate = self._made[0].audio.sample_rate
             until = min(round(behind * rate), sum(x.shape[1] for x in self._marked))
             if until - self._emitted >= LEAST_CHUNK_SECONDS * rate:
-                yield from self._until(until)
+                yield from self._until(until, stage=stage)
 
-    def _until(self, until: int) -> Iterator[Audio]:
-        """Let out the marked samples before ``until``, if there are any that have not left."""
+    def _until(self, until: int, *, stage: Stage | None) -> Iterator[Audio]:
+        """Let out the marked samples before ``until``, if there are any that have not left.
+
+        Until there is a file, the staging folder has what left, in case the process dies.
+        """
         if until <= self._emitted:
             return
         if self._case.stream is None:
             self._steps.open_stream(self._case, out=self._out, file_format=self._file_format)
         waveform = np.concatenate(self._marked, axis=1)
         self._marked = [waveform]
-        chunk = waveform[:, self._emitted : until].copy()
+        rate = self._made[0].audio.sample_rate
+        chunk = Audio(waveform=waveform[:, self._emitted : until].copy(), sample_rate=rate)
         self._emitted = until
-        yield Audio(waveform=chunk, sample_rate=self._made[0].audio.sample_rate)
+        if stage is not None:
+            note_heard(stage, chunk)
+        yield chunk
 
     # 6 ------------------------------------------------------------------------------
 

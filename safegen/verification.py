@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -357,6 +358,24 @@ def _reason(verdict: Verdict, claim: _Claim, rate: float | None) -> str:
     }[claim.basis]
     says = f"{name} record {claim.record.output_id}"
     if verdict is Verdict.OURS:
-        return says if rate is None else f"{says}, and the sound agrees (bit errors {rate:.3f})"
+        agrees = "" if rate is None else f", and the sound agrees (bit errors {rate:.3f})"
+        return f"{says}{agrees}{_refusal(claim.record)}"
+    if not claim.record.fingerprint:
+        return f"{says}, of which too little is recorded to compare the sound with"
     measured = "too short to compare" if rate is None else f"bit errors {rate:.3f}"
     return f"{says}, but the sound is another one ({measured}); the mark may have been copied"
+
+
+def _refusal(record: OutputRow) -> str:
+    """Say that an output was refused, if it was: a stream may be heard in part even so."""
+    if record.state not in ("blocked", "quarantined"):
+        return ""
+    told: Mapping[str, Any] = provenance_record.parse(record.record)
+    decision = told["decision"]
+    rules = dict.fromkeys(
+        each["rule"] for each in decision["reasons"] if each["action"] == decision["action"]
+    )
+    why = f" by {', '.join(rules)}" if rules else ", broken off"
+    left = told.get("stream", {}).get("emitted_seconds")
+    heard = f"; {left:.1f} s had left as a stream" if left else ""
+    return f"; it was refused{why} and never released{heard}"

@@ -203,6 +203,11 @@ def generate(
             f"--stream with {total} items" if total > 1 else "--stream with --resume",
             remedy="One item can be heard at a time: leave the other options out.",
         )
+    if stream_file is not None and stream_file.resolve().is_relative_to(out.resolve()):
+        raise InputError(
+            f"--stream {stream_file} is in --out, where only released files are",
+            remedy="Name a file in another folder: what is heard may still be refused.",
+        )
     first = secrets.randbelow(MAX_SEED - total) if seed is None else seed
     if first + total > MAX_SEED:
         raise InputError(f"seed {first} + count {total} is beyond {MAX_SEED}", remedy="Lower it.")
@@ -317,6 +322,8 @@ def text_of(release: "Release") -> str:
         ]
     if item.seed is not None:
         rows.append(("model", f"{item.facts.name}, seed {item.seed}, {item.seconds:g} s"))
+    if release.stream is not None and finished is None:
+        rows.append(("heard", f"{release.stream.emitted_seconds:.1f} s had left before"))
     checks = ", ".join(f"{c.name} {c.outcome.value}" for c in release.judgement.checks)
     rows += [("checks", checks), ("record", item.record_id)]
     rows.append(("log", f"entry {release.position} of {release.tree_size}"))

@@ -6,7 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safegen.cli.hearing import Hearing
+import click
+
+from safegen.cli.hearing import Hearing, ListenerLeftError
 from safegen.errors import ReleaseBlockedError
 
 if TYPE_CHECKING:
@@ -78,7 +80,8 @@ class Way:
         """Make one item and write what leaves the gate as it leaves; a refusal is returned.
 
         Raises:
-            ListenerLeftError: If nobody reads any more; the stream is broken off then.
+            ListenerLeftError: If nobody reads any more; the stream is broken off then, as by
+                an interrupt, and its record named.
         """
         stream = self.gate.stream(
             self.generator,
@@ -97,6 +100,10 @@ class Way:
                     hearing.write(chunk)
             except ReleaseBlockedError:
                 pass  # the record tells why, as that of every refusal does
+            except (KeyboardInterrupt, ListenerLeftError):
+                stream.close()
+                click.echo(f"\nThe stream broke off; its record is {stream.record_id}.", err=True)
+                raise
         return stream.release
 
 

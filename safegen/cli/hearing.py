@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from safegen.audio import Audio
 
 PIPE: Final = Path("-")
+_SUFFIXES: Final = ("", ".wav", ".fifo", ".pipe")
 _UNKNOWN: Final = 0xFFFFFFFF
 _BYTES: Final = 2
 _HEADER_BYTES: Final = 44
 
 
 class ListenerLeftError(SafegenError):
-    """Nobody reads the pipe any more."""
+    """Nobody reads the pipe any more, or the disk is full."""
 
 
 class Hearing:
@@ -43,12 +44,22 @@ class Hearing:
         """Open the file.
 
         Raises:
-            InputError: If it is there, or cannot be written.
+            InputError: If it is there, cannot be written, or is a terminal.
         """
         if self._path == PIPE:
+            if sys.stdout.isatty():
+                raise InputError(
+                    "--stream -: a terminal cannot play sound",
+                    remedy="Send it to a player, `--stream - | ffplay -`, or name a file.",
+                )
             self._file = sys.stdout.buffer
             return self
-        if self._path.exists() and not self._path.is_fifo():
+        if self._path.suffix.lower() not in _SUFFIXES:
+            raise InputError(
+                f"{self._path}: a stream is WAV, not {self._path.suffix}",
+                remedy="Name a file that ends in .wav; --file-format is that of the released file.",
+            )
+        if self._path.is_file() or self._path.is_dir():
             raise InputError(f"{self._path} exists", remedy="Name another file for --stream.")
         try:
             self._file = self._path.open("wb")
@@ -68,10 +79,14 @@ class Hearing:
         file = self._file
         if file is None or self._path == PIPE:
             return
-        if self._written_bytes and file.seekable():
-            file.seek(0)
-            file.write(_header(*self._shape, data_bytes=self._written_bytes))
-        file.close()
+        try:
+            with file:
+                if self._written_bytes and file.seekable():
+                    file.seek(0)
+                    file.write(_header(*self._shape, data_bytes=self._written_bytes))
+        except OSError as late:
+            if kind is None:
+                raise _unwritable(self._path, late) from late
         if not self._written_bytes and self._path.is_file():
             self._path.unlink()
 
@@ -79,15 +94,15 @@ class Hearing:
         """Write the next piece.
 
         Raises:
-            ListenerLeftError: If nobody reads the pipe any more.
+            ListenerLeftError: If nobody reads the pipe any more, or the disk is full.
         """
         import numpy as np
 
         if self._file is None:
             msg = "the hearing is not open"
             raise ValueError(msg)
-        # As the file's encoder does it: full scale is 32768.
-        scaled = np.clip(np.rint(audio.waveform.T * 32_768.0), -32_768, 32_767)
+        # As libsndfile writes the released file: full scale is 32768, rounded down.
+        scaled = np.clip(np.floor(audio.waveform.T * 32_768.0), -32_768, 32_767)
         data = scaled.astype("<i2").tobytes()
         try:
             if not self._written_bytes:
@@ -95,14 +110,20 @@ class Hearing:
                 self._file.write(_header(*self._shape, data_bytes=_UNKNOWN))
             self._file.write(data)
             self._file.flush()
-        except BrokenPipeError as error:
+        except OSError as error:
             if self._path == PIPE:  # or Python would try again at its end
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise ListenerLeftError(
-                "nobody listens to the stream any more",
-                remedy="The log has it as broken off; no file was made.",
-            ) from error
+            raise _unwritable(self._path, error) from error
         self._written_bytes += len(data)
+
+
+def _unwritable(path: Path, error: OSError) -> ListenerLeftError:
+    return ListenerLeftError(
+        "nobody listens to the stream any more"
+        if isinstance(error, BrokenPipeError)
+        else f"--stream {path}: cannot be written ({error.strerror})",
+        remedy="`safegen log verify` and `safegen audit record` tell what the log has of it.",
+    )
 
 
 def _header(channels: int, sample_rate: int, *, data_bytes: int) -> bytes:

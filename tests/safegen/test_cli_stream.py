@@ -35,7 +35,7 @@ def test_the_stream_is_a_wav_file_with_the_samples_of_the_released_one(
     keys = KeyStore(from_environment({"SAFEGEN_HOME": str(home)}).keys).watermark_keys()
     assert result.exit_code == 0, result.output
     assert streamed.sample_rate == released.sample_rate
-    assert np.abs(streamed.waveform - released.waveform).max() < 2 / 32_768
+    np.testing.assert_array_equal(streamed.waveform, released.waveform)
     assert row["stream"]["is_whole"]
     found = watermark.detect(streamed, keys=keys)
     assert f"{found.payload:016x}" == row["watermark"]["payload"]
@@ -88,6 +88,29 @@ def test_a_stream_overwrites_nothing(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert heard.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("out/heard.wav", "is in --out"), ("heard.mp3", "a stream is WAV, not .mp3")],
+)
+def test_a_stream_goes_where_it_is_no_release_and_what_it_says(
+    tmp_path: Path, name: str, says: str
+) -> None:
+    result = _generate(tmp_path, "--stream", str(tmp_path / name))
+
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert not (tmp_path / name).exists()
+
+
+def test_a_full_disk_breaks_the_stream_off_and_names_its_record(tmp_path: Path) -> None:
+    result = _generate(tmp_path, "--stream", "/dev/full")
+
+    assert result.exit_code == 1
+    assert "its record is 0" in result.stderr
+    assert "cannot be written (No space left on device)" in result.stderr
+    assert not list(tmp_path.rglob("*.wav"))
 
 
 def test_a_streamed_output_is_made_again_bit_for_bit(tmp_path: Path) -> None:

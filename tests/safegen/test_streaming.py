@@ -192,6 +192,8 @@ def test_what_left_of_a_refused_stream_is_recognized_with_its_refusal(
 
     assert found.verdict is Verdict.OURS
     assert found.decision == "block"
+    assert "it was refused by R4 and never released" in found.reason
+    assert "had left as a stream" in found.reason
 
 
 def test_a_refused_prompt_is_never_made(gate: Gate, tmp_path: Path) -> None:
@@ -244,18 +246,23 @@ def test_a_stream_that_is_left_before_anything_left_is_nothing(gate: Gate, tmp_p
 def test_a_stream_of_a_dead_process_is_closed_by_the_next(
     gate: Gate, home: Path, tmp_path: Path
 ) -> None:
-    audio = tones(40, seconds=12.0)
+    audio = tones(40, seconds=30.0)
     stream = gate.stream(Teller(audio), _request(audio), out=tmp_path / "out")
-    next(stream)
+    heard = [next(stream) for _ in range(30)]
     # A dead process holds no lock and runs no cleanup.
-    (tmp_path / "out" / STAGING_NAME).rename(tmp_path / "gone")
+    (tmp_path / "out" / STAGING_NAME / stream.record_id / "lock").unlink()
+    _write(_whole(heard), tmp_path / "caught.wav")
 
     with _opened(home) as other, other.database.read() as session:
         row = releases.get_output(session, stream.record_id)
         last = json.loads(other.log.entry(session, other.log.size(session) - 1))
+        found = Verifier(database=other.database, keys=_keys(home)).verify(tmp_path / "caught.wav")
 
     assert row.state == "blocked"
     assert (last["type"], last["record_id"]) == ("broken-off", stream.record_id)
+    assert row.seconds == pytest.approx(_whole(heard).seconds)
+    assert found.verdict is Verdict.OURS
+    assert "broken off and never released" in found.reason
     with pytest.raises(ConflictError, match="no open stream"):
         stream.close()  # nor does one that was taken for dead change its end
 
