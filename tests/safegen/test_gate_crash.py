@@ -52,8 +52,8 @@ STEPS = (
 )
 STREAM_STEPS = (
     ("stream-opened", 1),
+    ("listened", 4),
     ("listened", 9),
-    ("listened", 14),
     ("decided-early", 1),
     ("record-committed", 1),
     ("linked", 1),
