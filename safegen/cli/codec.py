@@ -101,7 +101,8 @@ def encode(
 ) -> None:
     """Encode each FILE into DIR/NAME.sgc; channels are mixed to one.
 
-    A public codec writes DIR/NAME.safetensors, which only the same weights decode.
+    With --model and a public codec it is DIR/NAME.safetensors, which only the same weights
+    decode, at the codec's rate and with its channels.
 
     A file is written when it is complete. At the first bad FILE the command stops; those
     before it are done.
@@ -175,13 +176,14 @@ def decode(
     format_: str,
     quiet: bool,
 ) -> None:
-    """Decode each FILE into DIR/NAME.wav, mono, 32 kHz, 16 bits.
+    """Decode each FILE into DIR/NAME.wav, 16 bits, mono and 32 kHz unless --model is public.
 
     The sound carries the decoder's mark. It has not been through the gate: run
     `safegen release` on it to have it judged, marked as yours, signed and logged.
 
-    A public codec decodes DIR/NAME.safetensors at its own rate. It is no generator and its
-    decoder writes no mark: what comes out is as little marked as what was encoded.
+    With --model and a public codec FILE is the .safetensors that it wrote, and the sound has
+    the codec's rate and channels. It is no generator and its decoder writes no mark: what
+    comes out is as little marked as what was encoded.
 
     A file is written when it is complete. At the first bad FILE the command stops; those
     before it are done.
@@ -331,10 +333,10 @@ def _public(model_name: str, *, is_accepted: bool) -> "Known | None":
         return None
     from datetime import UTC, datetime
 
-    from safegen.generation.known import usable
+    from safegen.generation.known import find, usable
 
-    day = datetime.now(UTC).date().isoformat() if is_accepted else ""
-    found = usable(model_name, models=config().models, accepted=day)
+    models = config().models
+    found = find(model_name, models=models)
     if found.checkpoint is None:
         return None
     if found.checkpoint.family.role != "codec":
@@ -342,7 +344,8 @@ def _public(model_name: str, *, is_accepted: bool) -> "Known | None":
             f"{model_name}, {found.checkpoint.family.called}, is no codec",
             remedy="Name an EnCodec, a DAC or a Mimi.",
         )
-    return found
+    day = datetime.now(UTC).date().isoformat() if is_accepted else ""
+    return usable(model_name, models=models, accepted=day)
 
 
 def _checked(codebooks: int | None, codec: "Codec") -> int:

@@ -248,6 +248,8 @@ def _tell(arrival: "Arrival") -> None:
 
 
 def _emit(made: "Checkpoint", format_: str) -> None:
+    from safegen.generation.public_licenses import UNKNOWN
+
     public = made.public
     row = {**asdict(public), "size_bytes": public.size_bytes, "folder": str(made.folder)}
     accepted = f", accepted on {public.accepted}" if public.accepted else ""
@@ -259,6 +261,12 @@ def _emit(made: "Checkpoint", format_: str) -> None:
         f"folder      {made.folder}",
     ]
     emit(row, "\n".join(lines), format_)
+    if public.license == UNKNOWN and made.family.role == "generator":
+        click.echo(
+            f"{public.name}: nobody told its license, and strict refuses everything it makes "
+            f"until `safegen models add {public.name} FOLDER --license LICENSE --overwrite` does.",
+            err=True,
+        )
 
 
 def _pull_audioseal(name: str, *, overwrite: bool, quiet: bool, format_: str) -> None:

@@ -8,6 +8,7 @@ adds. A folder is meant only where the name is a path: it starts with "." or "/"
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -89,24 +90,39 @@ def usable(name: str, *, models: Path | None, accepted: str = "") -> Known:
             installed, "2026-11-22"; "" if they did not. What is installed has its own day.
 
     Raises:
-        InputError: As ``find``, or if the license asks for a consent that is missing.
+        InputError: As ``find``, if the license asks for a consent that is missing, or if
+            nobody tells the license of a generator in a folder.
         IntegrityError: As ``find``.
     """
     found = find(name, models=models)
     public, told = found.checkpoint, found.card
+    if public is not None and not public.is_installed and public.family.role == "generator":
+        _check_told(name, told)
     if public is None or not public_licenses.asks_for_consent(told.license):
         return found
     if not public.is_installed:
         told = replace(told, license_accepted=accepted)
     if not told.license_accepted:
         again = f"safegen models pull {name} --overwrite"
+        use = f"safegen generate ... --model {shlex.quote(name)}"
         raise public_licenses.refuse(
             name,
             told.license,
             repository=told.name if public_card.is_repository(told.name) else "",
-            command=again if public.is_installed else f"safegen generate ... --model {name}",
+            command=again if public.is_installed else use,
         )
     return replace(found, card=told)
+
+
+def _check_told(name: str, told: ModelCard) -> None:
+    """Refuse what R3 would refuse in every output, before anybody waits for one."""
+    if told.license == public_licenses.UNKNOWN:
+        folder = shlex.quote(name)
+        raise InputError(
+            f"{name}: nobody tells the license of this model",
+            remedy=f"Write `license: ...` between two lines `---` at the head of {name}/README.md, "
+            f"or run `safegen models add NAME {folder} --license LICENSE` and name that model.",
+        )
 
 
 def _is_path(name: str) -> bool:

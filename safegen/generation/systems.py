@@ -7,6 +7,7 @@ module of their family.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from functools import cache, lru_cache
 from pathlib import Path
@@ -26,7 +27,7 @@ from safegen.generation.music_flow import load_music_flow
 from safegen.generation.parts import codec_of
 from safegen.generation.procedural import ProceduralGenerator
 from safegen.generation.public_card import Checkpoint
-from safegen.generation.public_families import Device, Precision
+from safegen.generation.public_families import Device, Precision, Role
 from safegen.generation.story import load_music_joint
 from safegen.generation.token_rows import (
     SFX_AR,
@@ -72,7 +73,7 @@ def load(
             return added
     if found.checkpoint is not None:
         if found.checkpoint.family.role != "generator":
-            raise _makes_nothing(found.card.name)
+            raise _makes_nothing(name, found.checkpoint.family.role)
         return _public(found.checkpoint, found.card, models, where, precision_of(precision, where))
     if precision not in ("auto", "float32"):
         raise InputError(
@@ -129,7 +130,7 @@ def load_codec() -> Codec:
 def _built(row: str, found: ModelCard, folder: Path, device: str) -> Generator:
     """Build the system of a row for a card, with the weights of a folder."""
     if row not in _ROWS:
-        raise _makes_nothing(found.name)
+        raise _makes_nothing(found.name, "codec")
     system = _ROWS[row](found, folder)
     # The large network of each system; the others are faster where the samples are.
     for name in ("renderer", "model", "tokens", "generator", "unet"):
@@ -150,11 +151,16 @@ def _public(
     return made
 
 
-def _makes_nothing(name: str) -> InputError:
+def _makes_nothing(name: str, role: Role) -> InputError:
+    model = f"--model {shlex.quote(name)}"
+    use = {
+        "codec": f"Run `safegen codec encode FILE {model} --out DIR` to encode a file",
+        "scorer": f"Run `safegen eval clap FILE --prompts FILE {model}` to compare sounds with "
+        "their prompts",
+    }[role]
     return InputError(
         f"{name} turns no text into sound",
-        remedy="Run `safegen codec encode FILE` to encode a file; `safegen models list` "
-        "names the models that generate.",
+        remedy=f"{use}; `safegen models list` names the models that generate.",
     )
 
 

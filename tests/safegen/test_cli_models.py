@@ -253,6 +253,33 @@ def test_a_license_is_told_by_the_operator_only_where_nobody_else_does(
     assert "the license of unknown was not told" in made.stdout
 
 
+@pytest.mark.usefixtures("noise_family")
+def test_who_installs_a_model_without_a_license_is_told_what_follows(tmp_path: Path) -> None:
+    silent = save_checkpoint(tmp_path / "silent", license_="")
+    untold = run("models", "add", "silent", silent)
+    told = run("models", "add", "told", silent, "--license", "MIT")
+
+    assert untold.exit_code == told.exit_code == 0
+    assert "nobody told its license, and strict refuses everything" in untold.stderr
+    assert "add silent FOLDER --license LICENSE --overwrite`" in untold.stderr
+    assert "nobody told" not in told.stderr
+
+
+@pytest.mark.usefixtures("noise_family")
+def test_nothing_is_made_by_a_folder_whose_license_nobody_tells(home: Path, tmp_path: Path) -> None:
+    silent = save_checkpoint(tmp_path / "silent", license_="")
+    words = ("generate", "rain", "--model", silent, "--seconds", "6", "--out", tmp_path / "out")
+    refused = run(*words)
+    (silent / "README.md").write_text("---\nlicense: mit\n---\n")
+
+    assert refused.exit_code == 2
+    assert "nobody tells the license" in refused.stderr
+    assert f"at the head of {silent}/README.md" in refused.stderr
+    assert f"`safegen models add NAME {silent} --license LICENSE`" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    assert run(*words).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

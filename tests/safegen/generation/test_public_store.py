@@ -448,10 +448,20 @@ def test_a_device_or_precision_that_is_not_there_is_refused(
         systems.load(name, device=device, precision=precision, models=models)
 
 
+@pytest.mark.parametrize(
+    ("family", "command"),
+    [
+        ("encodec", "safegen codec encode FILE --model someone/noise --out DIR"),
+        ("clap", "safegen eval clap FILE --prompts FILE --model someone/noise"),
+    ],
+)
 @pytest.mark.usefixtures("noise_family")
-def test_a_codec_turns_no_text_into_sound(models: Path, source: Path) -> None:
-    (source / "config.json").write_text(json.dumps({"model_type": "encodec"}))
-    put(models, source, replace(FREE, family="encodec"))
+def test_what_turns_no_text_into_sound_names_the_command_of_its_role(
+    models: Path, source: Path, family: str, command: str
+) -> None:
+    (source / "config.json").write_text(json.dumps({"model_type": family}))
+    put(models, source, replace(FREE, family=family))
 
-    with pytest.raises(InputError, match="turns no text into sound"):
+    with pytest.raises(InputError, match="turns no text into sound") as caught:
         systems.load("someone/noise", models=models)
+    assert f"`{command}`" in caught.value.remedy
