@@ -118,7 +118,9 @@ class InputSounds:
             quoted += [each for each in found if each.match.work_id in counted]
         self._quoted = tuple(quoted)
         covered = frozenset(each.match.work_id for each in quoted if each.terms)
-        result = policy.judge_inputs(judge, heard, licensed=covered, unheard=unheard)
+        result = policy.judge_inputs(
+            judge, heard, licensed=covered, unheard=unheard, least_seconds=LEAST_SECONDS
+        )
         return dataclasses.replace(
             result,
             evidence={

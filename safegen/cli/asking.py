@@ -112,13 +112,19 @@ def load_sounds(
         InputError: If one cannot be read or is longer than ``max_seconds``.
     """
     from safegen.audio import load
+    from safegen.generation.requests import SHORTEST_SOUND_SECONDS
 
     named = {"melody": melody, "continue_from": continue_from, "source": source}
-    return {
-        kind: load(path, max_seconds=max_seconds)
-        for kind, path in named.items()
-        if path is not None
-    }
+    sounds = {kind: load(path) for kind, path in named.items() if path is not None}
+    for kind, audio in sounds.items():
+        if audio.seconds > max_seconds:
+            called = kind.replace("continue_from", "sound to continue")
+            raise InputError(
+                f"the {called} has {audio.seconds:.3g} s, the model takes "
+                f"{SHORTEST_SOUND_SECONDS:g} to {max_seconds:g} s of it",
+                remedy="Cut the file into shorter pieces.",
+            )
+    return sounds
 
 
 def spans_of(texts: tuple[str, ...]) -> "tuple[Span, ...]":

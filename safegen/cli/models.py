@@ -250,15 +250,23 @@ def _origin_lines(known: "Known") -> list[str]:
         lines += [f"recipe      {recipe}" for recipe in known.card.recipes]
         return lines + ([f"folder      {known.folder}"] if known.own else [])
     public = known.checkpoint.public
-    told = f"told by {public.license_source}" if public.license_source else "nobody told it"
-    accepted = f", accepted on {public.accepted}" if public.accepted else ""
+    accepted = f"; accepted on {public.accepted}" if public.accepted else ""
     return [
-        f"consent     {told}{accepted}",
+        f"consent     {_told(public.license_source)}{accepted}",
         f"from        {public.origin}",
         f"size        {public.size_bytes / 1e9:.3f} GB",
         *file_lines(known.checkpoint),
         f"folder      {known.folder}",
     ]
+
+
+def _told(source: str) -> str:
+    """Say who told a license."""
+    if not source:
+        return "no license was told"
+    # Cards that were written before say "of".
+    known = source.replace("known of ", "known for ")
+    return f"license {known}" if known.startswith("known ") else f"license told by {known}"
 
 
 @models.command()

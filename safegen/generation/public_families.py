@@ -248,9 +248,17 @@ def recognize(folder: Path) -> Family:
             "diffusers and name the folder it writes; Stable Audio Open Small it cannot hold.",
         )
     known = ", ".join(family.title for family in FAMILIES)
+    if not told and (folder / "state_dict.bin").is_file():
+        raise InputError(
+            f"{folder}: state_dict.bin, a file of audiocraft's layout, and no config.json",
+            remedy="Of AudioGen name its two files: `safegen models add facebook/audiogen-medium "
+            "state_dict.bin compression_state_dict.bin --text-encoder FOLDER --accept-license "
+            "--sha256 state_dict.bin=HEX --sha256 compression_state_dict.bin=HEX`; of MusicGen "
+            "fetch the repository as transformers reads it.",
+        )
     raise InputError(
-        f"{folder}: {f'a checkpoint of {told!r}' if told else 'no checkpoint'}, "
-        "which is not known here",
+        f"{folder}: {f'a checkpoint of {told!r}' if told else 'no checkpoint'}"
+        f"{', which is not known here' if told else ' of a known class'}",
         remedy=f"Name a folder with the config.json or model_index.json of one of: {known}.",
     )
 

@@ -73,7 +73,7 @@ class License:
 
     Attributes:
         name: SPDX id or the name its authors give it, ``UNKNOWN`` if nobody told.
-        source: "its model card", "known of facebook/musicgen-*", "the operator", "".
+        source: "its model card", "known for facebook/musicgen-*", "the operator", "".
     """
 
     name: str
@@ -100,7 +100,7 @@ def license_of(folder: Path, *, repository: str, told: str) -> License:
         return License(name=named, source="its model card")
     for pattern, name in _KNOWN:
         if fnmatchcase(repository.lower(), pattern.lower()):
-            return License(name=name, source=f"known of {pattern}")
+            return License(name=name, source=f"known for {pattern}")
     if told:
         return License(name=_SPDX.get(told.lower(), told), source="the operator")
     return License(name=UNKNOWN, source="")

@@ -14,6 +14,7 @@ def judge_inputs(
     *,
     licensed: Collection[str],
     unheard: Mapping[str, float],
+    least_seconds: float,
 ) -> CheckResult:
     """Apply R19 to the sounds that a generator is given.
 
@@ -23,6 +24,7 @@ def judge_inputs(
         licensed: The works with a license in force for this use, place and time.
         unheard: Kind of input -> its seconds, of those too short to compare. One that could
             not quote a work for long enough anyway has passed; any other has no answer.
+        least_seconds: Length from which on sounds can be compared.
     """
     limit = policy.catalog_match.min_match_seconds
     found = {kind: judge_matches(policy, matches, licensed) for kind, matches in heard.items()}
@@ -33,7 +35,8 @@ def judge_inputs(
     parts = [f"the {_called(kind)}: {each.detail}" for kind, each in quoting.items()]
     parts += [
         f"the {_called(kind)}: {length:.2f} s are too short to compare with the catalog, "
-        f"and long enough to quote {limit:g} s"
+        f"and long enough to quote {limit:g} s; give at least {least_seconds:g} s, or less than "
+        f"{limit:g} s"
         for kind, length in unknown.items()
     ]
     outcome = Outcome.FAIL if quoting else Outcome.ERROR if unknown else Outcome.PASS

@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 import safegen
 from safegen.audio import Audio, encode_exact, save
 from safegen.cli import main
+from safegen.cli.asking import load_sounds
+from safegen.errors import InputError
 from safegen.generation import cards, requests
 from safegen.generation.cards import INPUTS
 from safegen.provenance import c2pa
@@ -117,6 +119,14 @@ def test_an_input_that_the_model_does_not_take_is_refused_before_it_is_loaded(
 
     assert result.exit_code == 2
     assert "procedural takes no melody\nChoose a model that does: music-ar" in result.stderr
+
+
+def test_a_sound_that_is_too_long_is_told_like_one_that_is_too_short(tmp_path: Path) -> None:
+    beginning = Path(_files(tmp_path)["good.wav"])
+
+    with pytest.raises(InputError, match=r"to continue has 4 s, the model takes 1 to 2\.5 s of it"):
+        load_sounds(melody=None, continue_from=beginning, source=None, max_seconds=2.5)
+    assert load_sounds(melody=None, continue_from=None, source=beginning, max_seconds=4.0)
 
 
 @pytest.mark.slow

@@ -229,7 +229,18 @@ def test_a_folder_is_shown_before_it_is_installed(source: Path) -> None:
 
     assert shown.exit_code == 0
     assert "license     CC-BY-NC-4.0" in shown.stdout
-    assert "told by its model card" in shown.stdout
+    assert "consent     license told by its model card" in shown.stdout
+
+
+@pytest.mark.usefixtures("noise_family")
+def test_who_told_a_license_is_said_in_words(tmp_path: Path) -> None:
+    silent = save_checkpoint(tmp_path / "silent", license_="")
+    words = ("models", "add", "facebook/musicgen-noise", silent, "--accept-license")
+    day = rows(run(*words, "--format", "jsonl"))[0]["accepted"]
+    told = run("models", "show", "facebook/musicgen-noise").stdout
+
+    assert f"consent     license known for facebook/musicgen-*; accepted on {day}" in told
+    assert "consent     no license was told" in run("models", "show", silent).stdout
 
 
 @pytest.mark.usefixtures("noise_family")

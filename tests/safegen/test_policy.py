@@ -644,7 +644,9 @@ def inputs(
     licensed: tuple[str, ...] = (),
     unheard: dict[str, float] | None = None,
 ) -> CheckResult:
-    return judge_inputs(policy, heard or {}, licensed=licensed, unheard=unheard or {})
+    return judge_inputs(
+        policy, heard or {}, licensed=licensed, unheard=unheard or {}, least_seconds=4.9
+    )
 
 
 INPUTS: dict[str, tuple[CheckResult, Outcome, str]] = {
@@ -665,6 +667,11 @@ INPUTS: dict[str, tuple[CheckResult, Outcome, str]] = {
         "no input quotes a work; 2.00 s could not be compared and cannot quote 3 s",
     ),
     "too short to compare": (inputs(unheard={"melody": 3.0}), Outcome.ERROR, "3.00 s are too"),
+    "what helps then": (
+        inputs(unheard={"melody": 4.0}),
+        Outcome.ERROR,
+        "give at least 4.9 s, or less than 3 s",
+    ),
     "both": (
         inputs(heard={"source": [quote(0, 6)]}, unheard={"melody": 4.0}),
         Outcome.FAIL,

@@ -291,7 +291,8 @@ def _costs(found: Found, picture: str) -> Iterable[str]:
     yield ""
     yield (
         "Processor seconds of one thread per second of sound, in a process of its own; on a GPU, "
-        "seconds of the clock. No model streams: the first sound is there when the item is, so "
-        "that time is the time of the whole item. Peak memory is that of the whole process."
+        "seconds of the clock. Items are made whole here, so the first sound is there when the "
+        "item is; with `--stream` it comes earlier (docs/streaming.md). Peak memory is that "
+        "of the whole process."
     )
     yield ""

@@ -157,6 +157,31 @@ def test_the_command_that_goes_on_says_yes_where_the_license_asks_for_it(
     assert f"`safegen models pull {name} --accept-license`" in known_of.value.remedy
 
 
+def test_a_repository_that_no_class_reads_says_so(models: Path, source: Path, hub: FakeHub) -> None:
+    name = "stabilityai/stable-audio-open-small"
+    hub.repositories[name] = source
+    with pytest.raises(InputError, match="layout of stable-audio-tools only") as caught:
+        public_pull.look(name, revision="", models=models, overwrite=False)
+
+    assert "No class of diffusers reads it" in caught.value.remedy
+    assert nothing_installed(models)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [("notes.txt", "no checkpoint of a known class"), ("state_dict.bin", "of audiocraft's layout")],
+)
+def test_a_folder_that_is_no_checkpoint_says_what_it_is(
+    models: Path, tmp_path: Path, file: str, said: str
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / file).write_bytes(b"of no use")
+    with pytest.raises(InputError, match=said) as caught:
+        add(models, tmp_path / "other")
+
+    assert ("--text-encoder" in caught.value.remedy) == (file == "state_dict.bin")
+
+
 def test_a_gated_repository_names_its_page_and_no_token(
     models: Path, source: Path, hub: FakeHub
 ) -> None:

@@ -55,7 +55,7 @@ def test_the_folder_speaks_before_the_name_and_the_name_before_the_operator(tmp_
     card(tmp_path, "---\nlicense: cc-by-4.0\n---\n")
     own = license_of(tmp_path, repository="facebook/encodec_24khz", told="MIT")
 
-    assert (known.name, known.source) == ("CC-BY-NC-4.0", "known of facebook/encodec_*")
+    assert (known.name, known.source) == ("CC-BY-NC-4.0", "known for facebook/encodec_*")
     assert (told.name, told.source) == ("MIT", "the operator")
     assert (own.name, own.source) == ("CC-BY-4.0", "its model card")
 
