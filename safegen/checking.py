@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from detectors.errors import DetectorError
 from safegen.policy import CheckResult, Outcome
 
 CHECK_SECONDS: Final = 60.0
@@ -46,7 +47,10 @@ def run_check(
             answers.append(check())
         except Exception as error:
             log.info("check %s failed", name, exc_info=True)
-            text = f"{type(error).__name__}: {error}".splitlines()[0][:_DETAIL_CHARACTERS]
+            # A detector's own words are for people; of what it did not foresee the kind helps.
+            kind = "" if isinstance(error, DetectorError) and str(error) else type(error).__name__
+            text = (f"{kind}: {error}" if kind else str(error)).splitlines()[0]
+            text = text[:_DETAIL_CHARACTERS]
             answers.append(CheckResult(name=name, outcome=Outcome.ERROR, detail=text))
 
     worker = threading.Thread(target=run, name=f"check-{name}", daemon=True)
