@@ -57,10 +57,16 @@ def look(name: str, *, revision: str, models: Path, overwrite: bool) -> Arrival:
             remedy="Give OWNER/NAME, such as facebook/musicgen-small; `safegen models list --all` "
             "names what is known here.",
         )
+    if name == _NO_CLASS:
+        raise InputError(
+            f"{name} is published in the layout of stable-audio-tools only",
+            remedy="No class of diffusers reads it; choose stabilityai/stable-audio-open-1.0 or "
+            "one of stabilityai/stable-audio-3-*.",
+        )
     public_store.check_free(models, name, overwrite=overwrite)
     below = models / DOWNLOADS / name.replace("/", "--")
     found = hub.listing(name, revision=revision, folder=below, options=consent_to(name))
-    if name == _NO_CLASS or not any(top in found.files for top in _TOPS):
+    if not any(top in found.files for top in _TOPS):
         raise _not_known(name)
     try:
         return _looked(name, found, below / found.commit)
@@ -164,12 +170,6 @@ def _not_known(name: str) -> InputError:
             f"of google-t5/t5-large, then run `safegen models add {name} state_dict.bin "
             "compression_state_dict.bin --text-encoder FOLDER --accept-license --sha256 "
             "state_dict.bin=HEX --sha256 compression_state_dict.bin=HEX`.",
-        )
-    if name == _NO_CLASS:
-        return InputError(
-            f"{name} is published in the layout of stable-audio-tools only",
-            remedy="No class of diffusers reads it; choose stabilityai/stable-audio-open-1.0 or "
-            "one of stabilityai/stable-audio-3-*.",
         )
     return InputError(
         f"{name}: no config.json or model_index.json in it",

@@ -128,7 +128,8 @@ def _check_accepted(request: Request, card: ModelCard) -> None:
         others = [found.name for found in CARDS if name in found.accepts]
         raise InputError(
             f"{card.name} takes no {_WORDS[name]}",
-            remedy=f"Choose a model that does: {', '.join(others)}."
+            remedy=f"Choose a model that does: {', '.join(others)}, or an installed one whose "
+            "`safegen models show NAME` says so."
             if others
             else "Leave it out; no shipped model takes one.",
         )

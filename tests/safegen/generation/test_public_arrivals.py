@@ -157,9 +157,11 @@ def test_the_command_that_goes_on_says_yes_where_the_license_asks_for_it(
     assert f"`safegen models pull {name} --accept-license`" in known_of.value.remedy
 
 
-def test_a_repository_that_no_class_reads_says_so(models: Path, source: Path, hub: FakeHub) -> None:
+def test_a_repository_that_no_class_reads_says_so_without_a_network(
+    models: Path, hub: FakeHub
+) -> None:
     name = "stabilityai/stable-audio-open-small"
-    hub.repositories[name] = source
+    hub.is_reachable = False
     with pytest.raises(InputError, match="layout of stable-audio-tools only") as caught:
         public_pull.look(name, revision="", models=models, overwrite=False)
 
