@@ -101,20 +101,20 @@ class Hearing:
         if self._file is None:
             msg = "the hearing is not open"
             raise ValueError(msg)
-        # As libsndfile writes the released file: full scale is 32768, rounded down.
-        scaled = np.clip(np.floor(audio.waveform.T * 32_768.0), -32_768, 32_767)
-        data = scaled.astype("<i2").tobytes()
+        # As libsndfile writes the released file: rounded to 32 bits, of which the upper 16 stay.
+        scaled = np.rint(audio.waveform.T.astype(np.float64) * 2.0**31)
+        data = (np.clip(scaled, -(2.0**31), 2.0**31 - 1).astype(np.int64) >> 16).astype("<i2")
         try:
             if not self._written_bytes:
                 self._shape = (audio.waveform.shape[0], audio.sample_rate)
                 self._file.write(_header(*self._shape, data_bytes=_UNKNOWN))
-            self._file.write(data)
+            self._file.write(data.tobytes())
             self._file.flush()
         except OSError as error:
             if self._path == PIPE:  # or Python would try again at its end
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise _unwritable(self._path, error) from error
-        self._written_bytes += len(data)
+        self._written_bytes += data.nbytes
 
 
 def _unwritable(path: Path, error: OSError) -> ListenerLeftError:
