@@ -1,10 +1,11 @@
 """How are the items of one command made: one by one, together, or heard as they come?"""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
@@ -51,28 +52,10 @@ class Way:
         requests = [item.request for item in items]
         if len(requests) > 1:
             return self.gate.generate_batch(
-                self.generator,
-                requests,
-                out=self.out,
-                file_format=self.file_format,
-                progress=progress,
-                device=self.device,
-                precision=self.precision,
-                keep_in=self.keep_in,
-                input_files=self.input_files,
+                self.generator, requests, progress=progress, **self._told()
             )
         return [
-            self.gate.generate(
-                self.generator,
-                request,
-                out=self.out,
-                file_format=self.file_format,
-                progress=progress,
-                device=self.device,
-                precision=self.precision,
-                keep_in=self.keep_in,
-                input_files=self.input_files,
-            )
+            self.gate.generate(self.generator, request, progress=progress, **self._told())
             for request in requests
         ]
 
@@ -83,17 +66,7 @@ class Way:
             ListenerLeftError: If nobody reads any more; the stream is broken off then, as by
                 an interrupt, and its record named.
         """
-        stream = self.gate.stream(
-            self.generator,
-            item.request,
-            out=self.out,
-            file_format=self.file_format,
-            progress=progress,
-            device=self.device,
-            precision=self.precision,
-            keep_in=self.keep_in,
-            input_files=self.input_files,
-        )
+        stream = self.gate.stream(self.generator, item.request, progress=progress, **self._told())
         with stream:
             try:
                 for chunk in stream:
@@ -102,9 +75,32 @@ class Way:
                 pass  # the record tells why, as that of every refusal does
             except (KeyboardInterrupt, ListenerLeftError):
                 stream.close()
-                click.echo(f"\nThe stream broke off; its record is {stream.record_id}.", err=True)
+                with contextlib.suppress(ValueError):  # there is none if nothing had left
+                    record_id = stream.release.item.record_id
+                    click.echo(f"\nThe stream broke off; its record is {record_id}.", err=True)
                 raise
         return stream.release
+
+    def _told(self) -> "_Told":
+        return {
+            "out": self.out,
+            "file_format": self.file_format,
+            "device": self.device,
+            "precision": self.precision,
+            "keep_in": self.keep_in,
+            "input_files": self.input_files,
+        }
+
+
+class _Told(TypedDict):
+    """What every way of making is told alike."""
+
+    out: Path
+    file_format: "FileFormat"
+    device: str
+    precision: str
+    keep_in: Path | None
+    input_files: Mapping[str, Path]
 
 
 def grouped(items: "Iterable[BatchItem]", size: int) -> "Iterator[list[BatchItem]]":
