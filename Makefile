@@ -37,7 +37,7 @@ bench: setup
 	$(BIN)/safegen eval gate
 	$(BIN)/safegen eval generation --count 20
 	$(BIN)/safegen eval streaming
-	$(BIN)/safegen eval public-models
+	$(BIN)/safegen eval public-models --rounds 1
 
 clean:
 	rm -rf demo-out .pytest_cache .mypy_cache .ruff_cache build dist
