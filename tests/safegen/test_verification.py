@@ -34,7 +34,7 @@ from tests.safegen.synthesis_help import HIFIGAN
 @pytest.fixture
 def released(home: Path, tmp_path: Path) -> Release:
     gate = Gate.open(home)
-    audio = tones(1, seconds=16.0)  # a random key and id must be readable at any speed
+    audio = tones(1, seconds=12.0)
     release = gate.release(
         audio.waveform, audio.sample_rate, out=tmp_path / "out", generator="Test tones 1"
     )
@@ -145,9 +145,9 @@ def test_a_mark_pasted_onto_another_recording_is_a_mismatch(
     released: Release, verifier: Verifier, home: Path, tmp_path: Path
 ) -> None:
     # The attack: whoever holds the marked and the unmarked sound holds the residual.
-    original, marked = tones(1, seconds=16.0), load(_path(released))
+    original, marked = tones(1, seconds=12.0), load(_path(released))
     residual = marked.waveform - original.waveform
-    other = tones(99, seconds=16.0)
+    other = tones(99, seconds=12.0)
     pasted = tmp_path / "pasted.wav"
     # The mark changes magnitudes of its own host; it is heard on another only where that
     # one is quiet, so the attacker turns it down.
