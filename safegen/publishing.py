@@ -136,6 +136,10 @@ class Publisher:
         self._open.add(output.output_id)
         return position
 
+    def is_open(self, record_id: str) -> bool:
+        """Tell whether a stream was opened here and its end is not in the log yet."""
+        return record_id in self._open
+
     def refuse(self, output: NewOutput, model: NewModel) -> int:
         """Log an output that will not be released; returns its position in the log."""
         return self._commit(output, model, step="refusal-committed")

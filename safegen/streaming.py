@@ -137,7 +137,7 @@ class ReleaseStream(Iterator[Audio]):
                 # 6 The whole.
                 self._release = self._judged(stage)
             except BaseException:  # of a listener who leaves, too: what left must be in the log
-                if self._release is None and case.stream is not None:
+                if steps.publisher.is_open(case.item.record_id):
                     self._release = self._broken_off()
                 raise
         if not self._release.is_released:

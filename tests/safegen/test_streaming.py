@@ -13,7 +13,7 @@ from registry.catalog import NewFingerprint, NewRight, NewWork
 from registry.errors import ConflictError
 from safegen import watermark
 from safegen.audio import Audio, load
-from safegen.errors import InputError, ReleaseBlockedError
+from safegen.errors import InputError, ReleaseBlockedError, SafegenError
 from safegen.gate import Gate
 from safegen.generation.base import Generation, ModelFacts, Request
 from safegen.policy import Action
@@ -229,6 +229,23 @@ def test_a_stream_that_breaks_off_stays_in_the_log(gate: Gate, tmp_path: Path, h
     assert logged["stream"]["emitted_seconds"] >= heard[0].seconds
     assert any("broken off" in reason["problem"] for reason in logged["decision"]["reasons"])
     assert not list(tmp_path.glob("*.wav"))
+
+
+def test_a_file_that_cannot_be_put_in_place_is_told_and_its_record_voided(
+    gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    audio = tones(48, seconds=9.0)
+    monkeypatch.setattr("safegen.publishing.os.link", refuse)
+    stream = gate.stream(Teller(audio), _request(audio), out=tmp_path)
+
+    with pytest.raises(SafegenError, match="could not be put into the output folder"):
+        list(stream)
+
+    with gate.database.read() as session:
+        assert releases.get_output(session, stream.record_id).state == "void"
 
 
 def test_a_stream_that_is_left_before_anything_left_is_nothing(gate: Gate, tmp_path: Path) -> None:
